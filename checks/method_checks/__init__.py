@@ -1,0 +1,1 @@
+"""The bundled checks: one folder for each family, one module for each check."""

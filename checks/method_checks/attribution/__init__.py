@@ -1,0 +1,1 @@
+"""Does an explanation depend on the model that it explains?"""

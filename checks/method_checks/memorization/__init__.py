@@ -1,0 +1,1 @@
+"""Does a model give away which examples it was trained on?"""

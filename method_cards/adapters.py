@@ -1,0 +1,242 @@
+"""How a model of each task is called: its inputs, the features that are explained, its outputs, its loss.
+
+An adapter is chosen by the subject's task. Adding a task means adding one class here; checks see only `Adapter`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from method_cards.errors import CheckError, InputError
+from method_cards.lazy import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor, nn
+
+    from method_cards.data import Inputs
+
+Task = Literal["image-classification", "tabular-classification", "text-classification", "text-generation"]
+"""What the model does, by the task names of the Hugging Face hub."""
+
+TASKS: tuple[str, ...] = get_args(Task)
+
+
+class Adapter(ABC):
+    """One way to call a model.
+
+    Args:
+        model: The model, unchanged.
+        attribute_to: Which of several named inputs is explained; empty when there is only one choice.
+        tokenizer: What turns texts into tensors by name, for text tasks.
+    """
+
+    def __init__(self, model: nn.Module, attribute_to: str = "", tokenizer: Callable[..., Any] | None = None) -> None:
+        self.model = model
+        self.attribute_to = attribute_to
+        self.tokenizer = tokenizer
+
+    def encode(self, inputs: Inputs) -> Tensor | dict[str, Tensor]:
+        """Inputs of a split as tensors on the host."""
+        if isinstance(inputs, list):
+            raise InputError("the data holds texts, but the subject has no tokenizer; name one under `tokenizer:`")
+        return inputs
+
+    def outputs(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        """Logits ``(batch, class)`` of a batch."""
+        return as_logits(call(self.model, inputs))
+
+    def losses(self, inputs: Tensor | dict[str, Tensor], targets: Tensor) -> Tensor:
+        """Cross-entropy in nats of each example, ``(batch,)``."""
+        return torch.nn.functional.cross_entropy(self.outputs(inputs), targets, reduction="none")
+
+    @abstractmethod
+    def features(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        """The floating-point tensor ``(batch, ...)`` that an explanation attributes to."""
+
+    @abstractmethod
+    def outputs_at(self, features: Tensor, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        """Logits ``(batch, class)`` when the features are these, all other inputs as they were."""
+
+    @abstractmethod
+    def mask(self, inputs: Tensor | dict[str, Tensor]) -> Tensor | None:
+        """Which positions are content, ``(batch, position)`` bool, False for padding; None when all are."""
+
+    @abstractmethod
+    def as_map(self, attributions: Tensor) -> Tensor:
+        """Attributions of the features' shape, summed to one number for each position a person looks at."""
+
+
+class TensorAdapter(Adapter):
+    """Images ``(batch, channel, height, width)``, tables ``(batch, column)``, or one such tensor among named ones."""
+
+    def features(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        """The input itself; of named inputs, the one to attribute to, or the only floating-point one."""
+        tensor = inputs[self._key(inputs)] if isinstance(inputs, Mapping) else inputs
+        if not tensor.is_floating_point():
+            raise InputError(f"inputs are {tensor.dtype}: an explanation needs floating-point inputs; scale and convert them in the data")
+        return tensor
+
+    def outputs_at(self, features: Tensor, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        """Logits with the explained input replaced."""
+        if isinstance(inputs, Mapping):
+            return self.outputs({**inputs, self._key(inputs): features})
+        return self.outputs(features)
+
+    def mask(self, inputs: Tensor | dict[str, Tensor]) -> Tensor | None:  # noqa: ARG002
+        """None: every pixel and column is content."""
+        return None
+
+    def as_map(self, attributions: Tensor) -> Tensor:
+        """Sum over channels for images, ``(batch, height, width)``; tables stay ``(batch, column)``."""
+        return attributions.sum(1) if attributions.dim() == 4 else attributions  # noqa: PLR2004
+
+    def _key(self, inputs: Mapping[str, Tensor]) -> str:
+        floating = [name for name, part in inputs.items() if part.is_floating_point()]
+        if self.attribute_to in inputs:
+            return self.attribute_to
+        if len(floating) == 1:
+            return floating[0]
+        raise InputError(f"inputs {sorted(inputs)} have {len(floating)} floating-point tensors; name the explained one under `attribute_to:`")
+
+
+class TextAdapter(Adapter):
+    """Token ids by name; the output of the embedding layer is what is explained."""
+
+    def encode(self, inputs: Inputs) -> Tensor | dict[str, Tensor]:
+        """Texts through the tokenizer, padded to the longest; tensors as they are."""
+        if not isinstance(inputs, list):
+            return inputs
+        if self.tokenizer is None:
+            return super().encode(inputs)
+        encoded = self.tokenizer(inputs, padding=True, truncation=True, return_tensors="pt")
+        return dict(encoded)
+
+    def features(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        """Token embeddings ``(batch, token, width)``."""
+        return self.embedding(token_ids(inputs)).detach()
+
+    def outputs_at(self, features: Tensor, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        """Logits when the embedding layer gives these features instead of its own."""
+        with self._embedding_gives(features):
+            return self.outputs(inputs)
+
+    def mask(self, inputs: Tensor | dict[str, Tensor]) -> Tensor | None:
+        """The attention mask, where there is one."""
+        return inputs["attention_mask"].bool() if isinstance(inputs, Mapping) and "attention_mask" in inputs else None
+
+    def as_map(self, attributions: Tensor) -> Tensor:
+        """Sum over the embedding's width, ``(batch, token)``."""
+        return attributions.sum(-1)
+
+    @property
+    def embedding(self) -> nn.Module:
+        """The layer that turns token ids into vectors: named, Hugging Face's own, or the model's only ``nn.Embedding``."""
+        modules = dict(self.model.named_modules())
+        if self.attribute_to:
+            if self.attribute_to in modules:
+                return modules[self.attribute_to]
+            raise InputError(f'`attribute_to: {self.attribute_to}` is not a layer of the model; its layers are {", ".join(list(modules)[1:9])}, ...')
+        own = getattr(self.model, "get_input_embeddings", None)
+        if callable(own):
+            found = own()
+            assert isinstance(found, torch.nn.Module)
+            return found
+        embeddings = [module for module in modules.values() if isinstance(module, torch.nn.Embedding)]
+        if len(embeddings) == 1:
+            return embeddings[0]
+        raise InputError(f"the model has {len(embeddings)} embedding layers; name the token embedding under `attribute_to:`")
+
+    @contextmanager
+    def _embedding_gives(self, features: Tensor) -> Iterator[None]:
+        handle = self.embedding.register_forward_hook(lambda _module, _inputs, _output: features)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+class CausalLanguageModelAdapter(TextAdapter):
+    """Next-token prediction. The loss is defined; what a map explains (which token, which continuation) is not yet."""
+
+    def outputs_at(self, features: Tensor, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        """Not defined before a target token is: refused.
+
+        Raises:
+            CheckError: Always.
+        """
+        raise CheckError("attribution checks do not yet cover text-generation subjects: there is no single class to explain")
+
+    def losses(self, inputs: Tensor | dict[str, Tensor], targets: Tensor) -> Tensor:  # noqa: ARG002
+        """Mean negative log-likelihood in nats of the predicted tokens of each text, padding left out, ``(batch,)``.
+
+        The first token is not predicted and not counted.
+        """
+        logits = as_tensor(call(self.model, inputs))
+        ids = token_ids(inputs)
+        losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
+        mask = self.mask(inputs)
+        weights = torch.ones_like(losses) if mask is None else mask[:, 1:].to(losses.dtype)
+        return (losses * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+ADAPTERS: dict[str, type[Adapter]] = {
+    "image-classification": TensorAdapter,
+    "tabular-classification": TensorAdapter,
+    "text-classification": TextAdapter,
+    "text-generation": CausalLanguageModelAdapter,
+}
+
+
+def call(model: nn.Module, inputs: Tensor | dict[str, Tensor]) -> Any:
+    """Call a model with a tensor, or with named tensors as keywords where its ``forward`` has those names."""
+    if not isinstance(inputs, Mapping):
+        return model(inputs)
+    parameters = inspect.signature(model.forward).parameters
+    if set(inputs) <= set(parameters):
+        return model(**inputs)
+    return model(dict(inputs))
+
+
+def as_tensor(output: Any) -> Tensor:
+    """The tensor in what a model returned: itself, its ``logits``, or the first of several."""
+    found = output
+    if isinstance(output, Mapping) and "logits" in output:
+        found = output["logits"]
+    elif not isinstance(output, torch.Tensor) and hasattr(output, "logits"):
+        found = output.logits
+    elif isinstance(output, tuple | list) and output:
+        found = output[0]
+    if not isinstance(found, torch.Tensor):
+        raise CheckError(f"the model returned {type(output).__name__}; a tensor of logits, or an object with `.logits`, is needed")
+    return found
+
+
+def as_logits(output: Any) -> Tensor:
+    """Logits ``(batch, class)``; one logit of a binary model becomes the pair ``(0, logit)``.
+
+    Raises:
+        CheckError: The output has another shape, or holds NaN or infinity.
+    """
+    logits = as_tensor(output)
+    if logits.dim() == 1 or (logits.dim() == 2 and logits.shape[1] == 1):  # noqa: PLR2004
+        single = logits.reshape(-1, 1)
+        logits = torch.cat([torch.zeros_like(single), single], dim=1)
+    if logits.dim() != 2:  # noqa: PLR2004
+        raise CheckError(f"the model's output has shape {tuple(logits.shape)}; classification needs (batch, class)")
+    return logits
+
+
+def token_ids(inputs: Tensor | dict[str, Tensor]) -> Tensor:
+    """The token ids ``(batch, token)`` among the inputs of a text model."""
+    if not isinstance(inputs, Mapping):
+        return inputs
+    for name in ("input_ids", "tokens", "ids"):
+        if name in inputs:
+            return inputs[name]
+    raise InputError(f"inputs {sorted(inputs)} hold no `input_ids`")

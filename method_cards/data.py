@@ -1,0 +1,177 @@
+"""Data splits: whatever a person has, seen as numbered examples and drawn in seeded batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from method_cards.errors import InputError
+from method_cards.lazy import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+Inputs: TypeAlias = "Tensor | dict[str, Tensor] | list[str]"
+"""What a model is called with: a tensor, tensors by name, or texts that a tokenizer will encode."""
+
+MATERIALISE_LIMIT = 100_000
+"""How many examples are read from an iterable that cannot be indexed."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples of one split, on the device of the model.
+
+    Attributes:
+        inputs: ``(batch, ...)`` tensor, or tensors by name, each with the batch first.
+        targets: ``(batch,)`` class numbers, int64.
+        indices: Which examples of the split these are.
+    """
+
+    inputs: Tensor | dict[str, Tensor]
+    targets: Tensor
+    indices: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class Split:
+    """The examples of one split, whatever they were given as.
+
+    Args:
+        name: The name in ``method-cards.yaml``, for messages.
+        source: A map-style ``torch.utils.data.Dataset``, a pair ``(inputs, targets)`` of tensors (or of tensors by name and a
+            tensor), or an iterable of such pairs, batch by batch. A dataset's items are pairs ``(input, target)``.
+
+    Raises:
+        InputError: The source is of none of these forms, is empty, or its inputs and targets differ in length.
+    """
+
+    def __init__(self, name: str, source: object) -> None:
+        self.name = name
+        self._pair: tuple[Inputs, Tensor] | None = None
+        self._items: Any = None
+        if _is_pair(source):
+            self._pair = self._checked(*source)  # type: ignore[misc]  # _is_pair has seen that there are two
+        elif hasattr(source, "__getitem__") and hasattr(source, "__len__") and not isinstance(source, Mapping | str | bytes):
+            self._items = source
+        elif isinstance(source, Iterator) or hasattr(source, "__iter__"):
+            self._pair = self._materialised(source)
+        else:
+            raise InputError(
+                f'data split "{name}" is {_described(source)}; give a torch Dataset, a pair (inputs, targets) of tensors, or an '
+                "iterable of such pairs"
+            )
+        if len(self) == 0:
+            raise InputError(f'data split "{name}" is empty: nothing can be measured on it; check the callable that makes it')
+
+    def __len__(self) -> int:
+        return len(self._pair[1]) if self._pair is not None else len(self._items)
+
+    def take(self, indices: Sequence[int]) -> tuple[Inputs, Tensor]:
+        """The examples with these numbers, collated into one batch on the host."""
+        if self._pair is not None:
+            inputs, targets = self._pair
+            chosen = torch.as_tensor(indices, dtype=torch.long)
+            return _indexed(inputs, chosen), targets[chosen]
+        pairs = [self._items[index] for index in indices]
+        if not _is_pair(pairs[0]):
+            raise InputError(
+                f'data split "{self.name}": item {indices[0]} is {_described(pairs[0])}; a Dataset must give pairs (input, target)'
+            )
+        return self._checked(_collated([pair[0] for pair in pairs]), torch.as_tensor([int(pair[1]) for pair in pairs]))
+
+    def draw(self, samples: int | None, seed: int) -> tuple[int, ...]:
+        """Numbers of ``samples`` examples, drawn without replacement from ``seed``; all, in drawn order, for None."""
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self), generator=generator)
+        return tuple(order[: samples if samples is not None else len(self)].tolist())
+
+    def _checked(self, inputs: Inputs, targets: object) -> tuple[Inputs, Tensor]:
+        labels = torch.as_tensor(targets)
+        if labels.is_floating_point() and not bool((labels == labels.round()).all()):
+            raise InputError(f'data split "{self.name}": targets must be class numbers (integers), not {labels.dtype} values')
+        lengths = {len(part) for part in (inputs.values() if isinstance(inputs, Mapping) else [inputs])}
+        if lengths != {len(labels)}:
+            raise InputError(f'data split "{self.name}": {sorted(lengths)} inputs but {len(labels)} targets')
+        return inputs, labels.long().reshape(len(labels), -1).squeeze(1) if labels.dim() > 1 and labels.shape[1] == 1 else labels.long()
+
+    def _materialised(self, batches: Any) -> tuple[Inputs, Tensor]:
+        inputs: list[Inputs] = []
+        targets: list[Tensor] = []
+        count = 0
+        for batch in batches:
+            if not _is_pair(batch):
+                raise InputError(f'data split "{self.name}": a batch is {_described(batch)}; batches must be pairs (inputs, targets)')
+            checked = self._checked(*batch)
+            inputs.append(checked[0])
+            targets.append(checked[1])
+            count += len(checked[1])
+            if count >= MATERIALISE_LIMIT:
+                break
+        if not inputs:
+            raise InputError(f'data split "{self.name}" is empty: its iterable gave no batch')
+        return _concatenated(inputs), torch.cat(targets)
+
+
+def fingerprint(inputs: Inputs, targets: Tensor) -> str:
+    """SHA-256, in hexadecimal, of the values, types and shapes of some examples."""
+    digest = hashlib.sha256()
+    parts: list[tuple[str, Any]] = list(inputs.items()) if isinstance(inputs, Mapping) else [("inputs", inputs)]
+    for name, part in [*sorted(parts, key=lambda pair: pair[0]), ("targets", targets)]:
+        digest.update(name.encode())
+        if isinstance(part, list):
+            digest.update("\0".join(part).encode())
+        else:
+            update_digest(digest, part)
+    return digest.hexdigest()
+
+
+def update_digest(digest: hashlib._Hash, tensor: Tensor) -> None:
+    """Feed a tensor's type, shape and bytes to a digest."""
+    host = tensor.detach().cpu().contiguous()
+    digest.update(f"{host.dtype}{tuple(host.shape)}".encode())
+    digest.update(host.reshape(-1).view(torch.uint8).numpy().tobytes() if host.numel() else b"")
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and not all(_is_pair(item) for item in value)  # noqa: PLR2004
+
+
+def _described(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
+
+
+def _each(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    if isinstance(inputs, Mapping):
+        return {name: change(part) for name, part in inputs.items()}
+    return change(inputs) if not isinstance(inputs, list) else inputs
+
+
+def _indexed(inputs: Inputs, chosen: Tensor) -> Inputs:
+    if isinstance(inputs, list | tuple):
+        return [inputs[index] for index in chosen.tolist()]
+    return _each(inputs, lambda part: part[chosen])
+
+
+def _collated(items: list[Any]) -> Inputs:
+    if isinstance(items[0], str):
+        return items
+    if isinstance(items[0], Mapping):
+        return {name: torch.stack([torch.as_tensor(item[name]) for item in items]) for name in items[0]}
+    return torch.stack([torch.as_tensor(item) for item in items])
+
+
+def _concatenated(parts: list[Inputs]) -> Inputs:
+    if isinstance(parts[0], list):
+        return [text for part in parts for text in part]
+    if isinstance(parts[0], Mapping):
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}  # type: ignore[index, call-overload, misc]  # all parts are alike
+    return torch.cat(parts)  # type: ignore[arg-type]  # all parts are tensors

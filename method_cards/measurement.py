@@ -1,0 +1,172 @@
+"""What a check yields: named, finite, bounded quantities, and pictures. No verdicts, no thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from method_cards.errors import CheckError
+
+Key: TypeAlias = tuple[str, tuple[tuple[str, str | int | float], ...]]
+"""What tells one series from another: the name and the breakdown."""
+
+Floats: TypeAlias = NDArray[np.float64]
+
+Kind: TypeAlias = Literal["exact", "mean", "proportion", "auc"]
+
+
+def _finite(name: str, values: ArrayLike, low: float, high: float) -> Floats:
+    array = np.asarray(values, dtype=np.float64).reshape(-1)
+    if not np.isfinite(array).all():
+        raise CheckError(f'measurement "{name}" holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite, of {array.size}')
+    if array.size and (array.min() < low or array.max() > high):
+        raise CheckError(f'measurement "{name}" goes from {array.min():g} to {array.max():g}, outside its range {low:g} to {high:g}')
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What all measurements have.
+
+    Attributes:
+        name: The quantity, snake_case, as cards refer to it.
+        unit: Its unit; empty for pure numbers.
+        range: The smallest and largest value it can take; infinities where it has no bound.
+        by: What it is broken down by, such as ``{"stage": 1}``; empty for a total.
+    """
+
+    name: str
+    unit: str = field(default="", kw_only=True)
+    range: tuple[float, float] = field(default=(0.0, 1.0), kw_only=True)
+    by: Mapping[str, str | int | float] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def key(self) -> Key:
+        """The identity of the series that this measurement belongs to."""
+        return self.name, tuple(sorted(self.by.items()))
+
+
+@dataclass(frozen=True)
+class Exact(_Named):
+    """A quantity without sampling error, such as a count of layers.
+
+    Attributes:
+        value: The number, finite and within the range.
+    """
+
+    value: float = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        _finite(self.name, [self.value], *self.range)
+
+
+@dataclass(frozen=True)
+class PerSample(_Named):
+    """One number for each independent example; what is judged is the mean (of zeros and ones: the proportion).
+
+    Attributes:
+        values: The numbers of this batch, ``(sample,)``.
+        binary: Whether they are zeros and ones, so that an exact interval for a proportion holds.
+    """
+
+    values: ArrayLike = field(kw_only=True)
+    binary: bool = False
+
+    def __post_init__(self) -> None:
+        values = _finite(self.name, self.values, *self.range)
+        if self.binary and not np.isin(values, (0.0, 1.0)).all():
+            raise CheckError(f'measurement "{self.name}" is a proportion, but not all of its values are 0 or 1')
+        object.__setattr__(self, "values", values)
+
+
+@dataclass(frozen=True)
+class TwoGroups(_Named):
+    """A score for each example of two groups; what is judged is the AUC, the chance that a positive scores above a negative.
+
+    Attributes:
+        positives: Scores of this batch's examples of the first group, such as members.
+        negatives: Scores of the second group, such as non-members.
+    """
+
+    positives: ArrayLike = field(kw_only=True)
+    negatives: ArrayLike = field(kw_only=True)
+    range: tuple[float, float] = field(default=(-np.inf, np.inf), kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positives", _finite(self.name, self.positives, *self.range))
+        object.__setattr__(self, "negatives", _finite(self.name, self.negatives, *self.range))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Arrays that are shown side by side: a row for each example, a column for each condition.
+
+    Attributes:
+        name: What they show, snake_case; the last one of a name is kept.
+        caption: One sentence that says what to look for.
+        columns: Titles of the columns.
+        rows: Titles of the rows.
+        values: ``(row, column, height, width)``, or ``(row, column, position)`` for maps over columns of a table or tokens.
+        signed: For each column, whether zero is the middle of its colours (attributions) or not (images).
+    """
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    values: NDArray[np.float32]
+    signed: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        if self.values.shape[:2] != (len(self.rows), len(self.columns)) or len(self.signed) != len(self.columns):
+            raise CheckError(
+                f'pictures "{self.name}": {self.values.shape[:2]} arrays for {len(self.rows)} rows and {len(self.columns)} columns'
+            )
+        if not np.isfinite(self.values).all():
+            raise CheckError(f'pictures "{self.name}" hold NaN or infinite values')
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a check declares that it measures: written once, used for documentation, for validating cards, and to yield.
+
+    Attributes:
+        name: snake_case, as cards refer to it.
+        kind: ``exact``: one number without sampling error. ``mean``: one number for each example, judged by their mean.
+            ``proportion``: zero or one for each example, judged by the share of ones. ``auc``: scores of two groups.
+        meaning: One sentence for people.
+        unit: Its unit; empty for pure numbers.
+        range: The smallest and largest value; the mean of a quantity without bounds cannot be judged.
+        by: The names of its breakdowns, such as ``("stage",)``.
+    """
+
+    name: str
+    kind: Kind
+    meaning: str
+    unit: str = ""
+    range: tuple[float, float] = (0.0, 1.0)
+    by: tuple[str, ...] = ()
+
+    def exact(self, value: float, **by: str | float) -> Exact:
+        """This quantity as one number."""
+        return Exact(self.name, value=value, unit=self.unit, range=self.range, by=by)
+
+    def per_sample(self, values: ArrayLike, **by: str | float) -> PerSample:
+        """This quantity for the examples of one batch, ``(sample,)``."""
+        return PerSample(self.name, values=values, unit=self.unit, range=self.range, by=by, binary=self.kind == "proportion")
+
+    def two_groups(self, positives: ArrayLike, negatives: ArrayLike, **by: str | float) -> TwoGroups:
+        """Scores of one batch of each of two groups."""
+        return TwoGroups(self.name, positives=positives, negatives=negatives, unit=self.unit, by=by)
+
+
+Measurement: TypeAlias = Exact | PerSample | TwoGroups
+"""Anything that a criterion can be put on."""
+
+Yielded: TypeAlias = Measurement | Pictures
+"""Anything that a check yields."""

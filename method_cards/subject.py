@@ -1,0 +1,234 @@
+"""The subject: a model, its data and its task, and the ways in which a check may touch them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from method_cards.adapters import ADAPTERS, TASKS, Adapter
+from method_cards.data import Batch, Split, fingerprint, update_digest
+from method_cards.errors import CheckError, InputError, did_you_mean
+from method_cards.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+State: TypeAlias = "dict[str, Tensor]"
+"""Parameters and buffers by name, as `torch.nn.Module.state_dict` gives them."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A batch as an explainer sees it.
+
+    Attributes:
+        model: The model, in evaluation mode.
+        batch: The examples.
+        features: What is explained, ``(batch, ...)`` floating point: pixels, columns or token embeddings.
+        targets: The class whose logit is explained, ``(batch,)`` int64.
+        outputs: ``outputs(features, rows)`` gives logits ``(n, class)`` at other features ``(n, ...)``, where ``rows`` ``(n,)``
+            tells to which example of the batch each belongs, so that its other inputs (a mask, say) go with it. Differentiable.
+        as_map: Sums attributions of the features' shape to one number for each position, such as ``(batch, height, width)``.
+        mask: Which positions are content, ``(batch, position)``; None when all are.
+    """
+
+    model: nn.Module
+    batch: Batch
+    features: Tensor
+    targets: Tensor
+    outputs: Callable[[Tensor, Tensor], Tensor]
+    as_map: Callable[[Tensor], Tensor]
+    mask: Tensor | None = None
+
+    @property
+    def rows(self) -> Tensor:
+        """The numbers of the batch's examples, ``0 .. batch - 1``."""
+        return torch.arange(len(self.features), device=self.features.device)
+
+
+@dataclass
+class Subject:
+    """What is under check.
+
+    Args:
+        id: A short name, kebab-case.
+        task: One of `method_cards.adapters.TASKS`.
+        model: Any ``torch.nn.Module``, in evaluation mode. It is never changed.
+        data: Splits by name; see `method_cards.data.Split` for the forms that are taken.
+        title: A name for people; the id where empty.
+        classes: Names of the classes, in order.
+        layers: Names of the modules of interest, from the input to the output; all where empty.
+        explainer: The explanation method that ships with the model: its parameters as in ``method-cards.yaml``, or a function
+            ``explain(model, inputs, targets)`` that gives attributions of the inputs' shape; None when there is none.
+        replicas: Functions that load the parameters of the same model trained again from other seeds.
+        tokenizer: Turns texts into named tensors, for text tasks.
+        attribute_to: The input or the embedding layer that is explained, where several could be.
+
+    Raises:
+        InputError: The task is unknown, there is no data, or a layer is not part of the model.
+    """
+
+    id: str
+    task: str
+    model: nn.Module
+    data: Mapping[str, Split | object]
+    title: str = ""
+    classes: Sequence[str] = ()
+    layers: Sequence[str] = ()
+    explainer: Mapping[str, Any] | Callable[..., Tensor] | None = None
+    replicas: Sequence[Callable[[], State]] = ()
+    tokenizer: Callable[..., Any] | None = None
+    attribute_to: str = ""
+    adapter: Adapter = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.task not in ADAPTERS:
+            raise InputError(f'subject "{self.id}": unknown task "{self.task}".{did_you_mean(self.task, TASKS)}')
+        if not isinstance(self.model, torch.nn.Module):
+            raise InputError(f'subject "{self.id}": the model is a {type(self.model).__name__}, not a torch.nn.Module')
+        names = [name for name, _ in self.model.named_modules()]
+        for layer in self.layers:
+            if layer not in names:
+                raise InputError(f'subject "{self.id}": the model has no layer "{layer}".{did_you_mean(layer, names[1:])}')
+        self.data = {name: split if isinstance(split, Split) else Split(name, split) for name, split in self.data.items()}
+        self.title = self.title or self.id
+        self.adapter = ADAPTERS[self.task](self.model, self.attribute_to, self.tokenizer)
+        in_training = [name or "the model itself" for name, module in self.model.named_modules() if module.training]
+        if in_training:
+            raise InputError(
+                f'subject "{self.id}": the model is in training mode ({len(in_training)} modules, first: {in_training[0]}), so dropout '
+                "and batch norm would make every result random; return `model.eval()` from the callable that builds it"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's first parameter or buffer lives; the CPU for a model without either."""
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            return tensor.device
+        return torch.device("cpu")
+
+    def split(self, name: str) -> Split:
+        """The split of this name.
+
+        Raises:
+            CheckError: There is none.
+        """
+        found = self.data.get(name)
+        if not isinstance(found, Split):
+            raise CheckError(f'subject "{self.id}" has no data split "{name}".{did_you_mean(name, self.data)}')
+        return found
+
+    def batch(self, split: str, indices: Sequence[int]) -> Batch:
+        """These examples of a split, encoded, on the model's device."""
+        inputs, targets = self.split(split).take(indices)
+        encoded = self.adapter.encode(inputs)
+        device = self.device
+        moved = {name: part.to(device) for name, part in encoded.items()} if isinstance(encoded, Mapping) else encoded.to(device)
+        return Batch(moved, targets.to(device), tuple(indices))
+
+    def outputs(self, batch: Batch) -> Tensor:
+        """Logits ``(batch, class)``, without gradients.
+
+        Raises:
+            CheckError: A logit is NaN or infinite, or the shape is not (batch, class).
+        """
+        with torch.no_grad():
+            logits = self.adapter.outputs(batch.inputs)
+        return finite(logits, "the model's output", batch)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Loss in nats of each example, ``(batch,)``, without gradients: cross-entropy, or mean token loss for language models.
+
+        Raises:
+            CheckError: A loss is NaN or infinite, or a target is not a class of the model.
+        """
+        with torch.no_grad():
+            try:
+                losses = self.adapter.losses(batch.inputs, batch.targets)
+            except (IndexError, RuntimeError) as error:
+                raise CheckError(f"the loss cannot be computed: {error}; do the targets number the model's outputs from 0?") from error
+        return finite(losses, "the model's loss", batch)
+
+    def view(self, batch: Batch, targets: Tensor | None = None) -> View:
+        """The batch as an explainer sees it; the explained class is the predicted one unless targets are given."""
+        features = self.adapter.features(batch.inputs)
+        explained = self.outputs(batch).argmax(1) if targets is None else targets
+
+        def outputs(at: Tensor, rows: Tensor) -> Tensor:
+            return self.adapter.outputs_at(at, _rows(batch.inputs, rows))
+
+        return View(self.model, batch, features, explained, outputs, self.adapter.as_map, self.adapter.mask(batch.inputs))
+
+    def parameters_sha256(self) -> str:
+        """SHA-256, in hexadecimal, of all parameters and buffers with their names, types and shapes."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            update_digest(digest, tensor)
+        return digest.hexdigest()
+
+    def data_sha256(self, split: str, indices: Sequence[int]) -> str:
+        """SHA-256, in hexadecimal, of these examples of a split."""
+        return fingerprint(*self.split(split).take(indices))
+
+
+def finite(values: Tensor, what: str, batch: Batch) -> Tensor:
+    """The values, when all are finite.
+
+    Raises:
+        CheckError: Some are not; the message says how many examples are concerned and which is the first.
+    """
+    bad = ~torch.isfinite(values.detach()).reshape(len(values), -1).all(1)
+    if bool(bad.any()):
+        first = batch.indices[int(bad.nonzero()[0, 0])]
+        raise CheckError(f"{what} is NaN or infinite for {int(bad.sum())} of {len(bad)} examples (first: example {first}); nothing can be measured")
+    return values
+
+
+@contextmanager
+def preserved(subject: Subject) -> Iterator[None]:
+    """Leave the model and the random state as they were: values, modes, gradients, hooks, flags, all random generators."""
+    model = subject.model
+    state = {name: (tensor, tensor.data, tensor.detach().clone()) for name, tensor in _tensors(model)}
+    gradients = {name: (parameter.grad, parameter.requires_grad) for name, parameter in model.named_parameters()}
+    modes = {name: module.training for name, module in model.named_modules()}
+    hooks = {name: _hooks(module) for name, module in model.named_modules()}
+    devices = [subject.device] if subject.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, storage, value in state.values():
+                    tensor.data = storage
+                    if not torch.equal(tensor, value):
+                        tensor.copy_(value)
+            for name, parameter in model.named_parameters():
+                parameter.grad, requires = gradients[name]
+                parameter.requires_grad_(requires)
+            for name, module in model.named_modules():
+                module.training = modes[name]
+                for kind, before in hooks[name].items():
+                    present = getattr(module, kind)
+                    for key in [key for key in present if key not in before]:
+                        del present[key]
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _hooks(module: nn.Module) -> dict[str, set[int]]:
+    return {kind: set(getattr(module, kind)) for kind in _HOOKS}
+
+
+def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+def _rows(inputs: Tensor | dict[str, Tensor], rows: Tensor) -> Tensor | dict[str, Tensor]:
+    if isinstance(inputs, Mapping):
+        return {name: part[rows] for name, part in inputs.items()}
+    return inputs if inputs.is_floating_point() else inputs[rows]
