@@ -49,6 +49,7 @@ class Context:
         seed: The seed of the run; every random number follows from it.
         batch_size: How many examples a batch holds.
         scope: What tells the randomness of this execution from others, such as the check's id.
+        on_examples: Called with the number of examples that were measured, before the next batch is handed out.
     """
 
     subject: Subject
@@ -56,12 +57,15 @@ class Context:
     seed: int = 0
     batch_size: int = 64
     scope: str = ""
+    on_examples: Callable[[int], None] = lambda _: None
 
     def batches(self, split: str) -> Iterator[Batch]:
         """The examples that were drawn from a split, batch by batch, always the same ones for the same seed."""
         indices = self.indices(split)
         for start in range(0, len(indices), self.batch_size):
-            yield self.subject.batch(split, indices[start : start + self.batch_size])
+            batch = self.subject.batch(split, indices[start : start + self.batch_size])
+            yield batch
+            self.on_examples(len(batch))
 
     def indices(self, split: str) -> tuple[int, ...]:
         """The numbers of the examples that this run draws from a split."""
@@ -143,6 +147,10 @@ class Check(BaseModel, ABC):
     @abstractmethod
     def controls(cls) -> tuple[Control, ...]:
         """Subjects with a known answer: at least one with the defect and one without."""
+
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The data splits that `measure` reads."""
 
     def not_applicable(self, subject: Subject) -> str:  # noqa: ARG002
         """Why this check says nothing about this subject; empty when it applies."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -170,3 +170,95 @@ Measurement: TypeAlias = Exact | PerSample | TwoGroups
 
 Yielded: TypeAlias = Measurement | Pictures
 """Anything that a check yields."""
+
+
+@dataclass
+class Series:
+    """All values of one measurement that a run has collected so far.
+
+    Attributes:
+        name: The quantity.
+        kind: How it is judged.
+        unit: Its unit.
+        range: Its smallest and largest value.
+        by: What it is broken down by.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    range: tuple[float, float]
+    by: Mapping[str, str | int | float]
+    _parts: list[Floats] = field(default_factory=list)
+    _others: list[Floats] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, measurement: Measurement) -> Series:
+        """An empty series for measurements like this one."""
+        kind: Kind = "exact"
+        if isinstance(measurement, PerSample):
+            kind = "proportion" if measurement.binary else "mean"
+        elif isinstance(measurement, TwoGroups):
+            kind = "auc"
+        return cls(measurement.name, kind, measurement.unit, measurement.range, dict(measurement.by))
+
+    def add(self, measurement: Measurement) -> None:
+        """Take in what one batch adds; a later exact value replaces an earlier one."""
+        if isinstance(measurement, Exact):
+            self._parts = [np.array([measurement.value])]
+        elif isinstance(measurement, PerSample):
+            self._parts.append(np.asarray(measurement.values))
+        else:
+            self._parts.append(np.asarray(measurement.positives))
+            self._others.append(np.asarray(measurement.negatives))
+
+    @property
+    def values(self) -> Floats:
+        """All values in order; scores of the positive group where there are two."""
+        if len(self._parts) > 1:
+            self._parts = [np.concatenate(self._parts)]
+        return self._parts[0] if self._parts else np.empty(0)
+
+    @property
+    def negatives(self) -> Floats:
+        """Scores of the negative group; empty where there is only one group."""
+        if len(self._others) > 1:
+            self._others = [np.concatenate(self._others)]
+        return self._others[0] if self._others else np.empty(0)
+
+    @property
+    def n(self) -> int:
+        """How many values there are; of the smaller group where there are two."""
+        return min(self.values.size, self.negatives.size) if self.kind == "auc" else self.values.size
+
+    @property
+    def label(self) -> str:
+        """The name with its breakdown, for people."""
+        return f"{self.name} ({', '.join(f'{key} {value}' for key, value in self.by.items())})" if self.by else self.name
+
+
+class Measurements:
+    """Everything that one execution of a check has yielded so far."""
+
+    def __init__(self, series: Iterable[Series] = (), pictures: Iterable[Pictures] = ()) -> None:
+        self._series = {(item.name, tuple(sorted(item.by.items()))): item for item in series}
+        self.pictures = {item.name: item for item in pictures}
+
+    def add(self, yielded: Yielded) -> None:
+        """Take in what a check yielded."""
+        if isinstance(yielded, Pictures):
+            self.pictures[yielded.name] = yielded
+            return
+        if yielded.key not in self._series:
+            self._series[yielded.key] = Series.of(yielded)
+        self._series[yielded.key].add(yielded)
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(self._series.values())
+
+    def __len__(self) -> int:
+        return len(self._series)
+
+    def select(self, name: str, where: Mapping[str, str | int | float]) -> list[Series]:
+        """The series of this name whose breakdown has these values."""
+        return [item for item in self if item.name == name and all(item.by.get(key) == value for key, value in where.items())]

@@ -1,0 +1,95 @@
+"""Measured error rates: how often a prescription's check finds the defect in its controls, and how often it cries wolf.
+
+They are measured by ``method-cards calibrate`` and kept beside the card, in ``calibration.json``, since the criteria stand in the card.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from method_cards.errors import InputError
+from method_cards.verdict import IntervalData, Outcome
+
+FILE = "calibration.json"
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ControlRates(_Data):
+    """What became of the runs on one control."""
+
+    control: str
+    kind: Literal["defect", "sound", "confounded"]
+    description: str
+    because: str = ""
+    """The measurement whose criterion has to be the violated one."""
+    runs: int
+    outcomes: dict[Outcome, int]
+    expected: int
+    """Runs with the known answer for the known reason: failed by that criterion, not failed, or invalid."""
+    rate: IntervalData
+    """The share of runs that gave the known answer (defect, confounded), or that failed although nothing is wrong (sound)."""
+    reasons: dict[str, int] = Field(default_factory=dict)
+    """Why runs ended otherwise than expected: how often each reason came up."""
+
+
+class Calibration(_Data):
+    """The error rates of one prescription's check, measured on its controls."""
+
+    prescription: str
+    """``card/prescription``."""
+    check: str
+    check_version: str
+    digest: str
+    """Of the check's parameters and the card's criteria; another digest means that these rates are of other criteria."""
+    samples: int | None
+    seeds: int
+    measured_on: dt.date
+    environment: dict[str, str]
+    seconds: float
+    controls: tuple[ControlRates, ...]
+    detection: IntervalData
+    """Over all runs on controls that have the defect or are confounded."""
+    false_alarm: IntervalData
+    """Over all runs on sound controls."""
+
+    def is_current(self, check_version: str, digest: str) -> bool:
+        """Whether these rates hold for this version of the check and these criteria."""
+        return (self.check_version, self.digest) == (check_version, digest)
+
+
+class Calibrations(_Data):
+    """All calibrations of one card."""
+
+    schema_version: Literal[1] = 1
+    prescriptions: dict[str, Calibration] = Field(default_factory=dict)
+    """By slug."""
+
+
+def digest_of(parameters: dict[str, Any], criteria: list[dict[str, Any]], gates: list[dict[str, Any]]) -> str:
+    """A digest of what a verdict depends on besides the data."""
+    text = json.dumps([parameters, criteria, gates], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read(folder: Path) -> Calibrations:
+    """The calibrations of the card in this folder; none when they were never measured.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return Calibrations()
+    try:
+        return Calibrations.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{path}: is not a valid calibration file: {error.errors()[0]['msg']}; run `method-cards calibrate` again") from error

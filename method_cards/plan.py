@@ -1,0 +1,195 @@
+"""What will run, what will not and why, and what it will cost: decided before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from method_cards.check import Check, Passes
+from method_cards.errors import MethodCardsError
+from method_cards.registry import Entry, Registry
+from method_cards.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from method_cards.card import Prescription
+    from method_cards.catalog import LoadedCard
+    from method_cards.subject import Subject
+
+MODALITIES = {
+    "image-classification": "image",
+    "tabular-classification": "tabular",
+    "text-classification": "text",
+    "text-generation": "text",
+}
+"""What kind of input each task has."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One prescription of one card, to be decided by a step."""
+
+    card: str
+    prescription: Prescription
+
+
+@dataclass
+class Step:
+    """One execution of one check, which serves every prescription that asks for it with the same parameters.
+
+    Attributes:
+        check: The check, which is its parameters.
+        entry: Where it came from.
+        parameters: The parameters as the card gives them.
+        samples: How many examples the plan fixes; None for all.
+        examples: How many examples will be read, over all splits.
+        passes: How many examples go through the model.
+        prescriptions: What it decides.
+    """
+
+    check: Check
+    entry: Entry
+    parameters: dict[str, Any]
+    samples: int | None
+    examples: int = 0
+    passes: Passes = field(default_factory=Passes)
+    prescriptions: list[Bound] = field(default_factory=list)
+
+    @property
+    def cost(self) -> float:
+        """Forward passes that would take about as long; a forward and backward pass counts 2.3."""
+        return self.passes.forward + 2.3 * self.passes.backward
+
+
+@dataclass
+class Plan:
+    """Everything that a run will do.
+
+    Attributes:
+        subject: What is under check.
+        steps: What will run, in order.
+        verdicts: What needs no run: questions, and prescriptions that do not apply or whose check cannot be used.
+        order: All prescriptions in the order of the cards.
+        seed: The seed of the run.
+    """
+
+    subject: Subject
+    steps: list[Step]
+    verdicts: list[Verdict]
+    order: list[str]
+    seed: int
+
+    @property
+    def passes(self) -> Passes:
+        """The cost of all steps."""
+        return sum((step.passes for step in self.steps), Passes())
+
+
+def plan(
+    subject: Subject,
+    cards: Iterable[LoadedCard],
+    registry: Registry,
+    *,
+    seed: int = 0,
+    samples: int | None = 512,
+    only: Sequence[str] = (),
+) -> Plan:
+    """Decide what will run.
+
+    Args:
+        subject: What is under check.
+        cards: The cards that apply.
+        registry: Where checks are found.
+        seed: The seed of the run.
+        samples: How many examples a check measures, unless a card asks for more; None for all.
+        only: Full ids of the prescriptions to decide; all where empty.
+
+    Returns:
+        The steps, and the verdicts that need none.
+    """
+    steps: dict[str, Step] = {}
+    verdicts: list[Verdict] = []
+    order: list[str] = []
+    for loaded in cards:
+        for prescription in loaded.card.prescriptions:
+            bound = Bound(loaded.card.id, prescription)
+            full = f"{bound.card}/{prescription.id}"
+            if only and full not in only:
+                continue
+            order.append(full)
+            if prescription.question is not None:
+                verdicts.append(verdict_of(bound, Outcome.UNANSWERED, "A person has to answer this."))
+            elif reason := _not_applicable(prescription, subject):
+                verdicts.append(verdict_of(bound, Outcome.NOT_APPLICABLE, reason))
+            else:
+                found = _step(bound, subject, registry, samples, steps)
+                if isinstance(found, Verdict):
+                    verdicts.append(found)
+    for step in steps.values():
+        _price(step, subject)
+    return Plan(subject, list(steps.values()), verdicts, order, seed)
+
+
+def verdict_of(bound: Bound, outcome: Outcome, reason: str, **details: Any) -> Verdict:
+    """A verdict about a prescription."""
+    prescription = bound.prescription
+    return Verdict(
+        card=bound.card,
+        prescription=prescription.id,
+        level=str(prescription.level),
+        statement=prescription.statement,
+        outcome=outcome,
+        reason=reason,
+        question=prescription.question.question if prescription.question else "",
+        **details,
+    )
+
+
+def _step(bound: Bound, subject: Subject, registry: Registry, samples: int | None, steps: dict[str, Step]) -> Verdict | None:
+    binding = bound.prescription.check
+    assert binding is not None
+    try:
+        entry = registry.get(binding.id)
+        check = entry.load().model_validate(binding.parameters)
+        missing = [split for split in check.splits() if split not in subject.data]
+        reason = check.not_applicable(subject)
+    except (MethodCardsError, ValueError) as error:
+        return verdict_of(bound, Outcome.ERRORED, f"The check cannot be used: {error}")
+    if missing:
+        return verdict_of(bound, Outcome.NOT_APPLICABLE, f'{binding.id} needs the data split "{missing[0]}", which the subject does not have.')
+    if reason:
+        return verdict_of(bound, Outcome.NOT_APPLICABLE, reason)
+    key = f"{check.id} {check.model_dump_json()}"
+    step = steps.setdefault(key, Step(check, entry, dict(binding.parameters), samples))
+    if step.samples is not None and binding.samples is not None:
+        step.samples = max(step.samples, binding.samples)
+    step.prescriptions.append(bound)
+    return None
+
+
+def _price(step: Step, subject: Subject) -> None:
+    sizes = [len(subject.split(split)) for split in step.check.splits()]
+    counts = [size if step.samples is None else min(size, step.samples) for size in sizes]
+    step.examples = sum(counts)
+    step.passes = step.check.passes(subject, max(counts, default=0))
+
+
+def _not_applicable(prescription: Prescription, subject: Subject) -> str:
+    needs = prescription.applies_when
+    if needs is None:
+        return ""
+    explainer = subject.explainer.get("method", "") if isinstance(subject.explainer, dict) else "callable" if subject.explainer else "none"
+    kinds = {type(module).__name__ for module in subject.model.modules()}
+    if needs.tasks and subject.task not in needs.tasks:
+        return f"It applies to {' or '.join(needs.tasks)}; this subject's task is {subject.task}."
+    if needs.modalities and MODALITIES[subject.task] not in needs.modalities:
+        return f"It applies to {' or '.join(needs.modalities)} inputs; this subject's are {MODALITIES[subject.task]}."
+    if needs.explainers and explainer not in needs.explainers:
+        return f"It applies to the explainers {', '.join(needs.explainers)}; this subject's is {explainer}."
+    for split in needs.splits:
+        if split not in subject.data:
+            return f'It needs the data split "{split}", which the subject does not have.'
+    for layer in needs.layers:
+        if layer not in kinds:
+            return f"It applies to models with {layer} layers; this one has none."
+    return ""

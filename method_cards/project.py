@@ -1,0 +1,260 @@
+"""A person's own folder: ``method-cards.yaml``, the cards that apply, and how to build the subjects that it names."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from method_cards import document, load
+from method_cards.catalog import Catalog, LoadedCard
+from method_cards.document import Document
+from method_cards.errors import DocumentError, InputError, Problem, did_you_mean
+from method_cards.registry import Registry
+from method_cards.verdict import Answer, Waiver
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from method_cards.subject import Subject
+
+FILE = "method-cards.yaml"
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SubjectConfig(_Part):
+    """A model to check, with its data and its task."""
+
+    title: str = ""
+    """A name for people; the id where left out."""
+    task: Literal["image-classification", "tabular-classification", "text-classification", "text-generation"]
+    """What the model does."""
+    model: str
+    """The callable that builds the model in evaluation mode: `path.py:name` or `package.module:name`."""
+    weights: Path | None = None
+    """A safetensors file or a state dict that is loaded into the model; left out when the callable loads them itself."""
+    trust: bool = False
+    """Whether the weights file may run code when it is loaded. Only for files that are trusted like one's own code."""
+    data: dict[str, str] = Field(min_length=1)
+    """Splits by name, each a callable that gives a Dataset, a pair of tensors, or batches: `train`, `test`, and others that cards name."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in order."""
+    layers: tuple[str, ...] = ()
+    """Names of the modules of interest, from the input to the output; found automatically where left out."""
+    explainer: dict[str, Any] | None = None
+    """The explanation method that ships with the model: `method:` and its parameters, or `callable: path.py:name`."""
+    replicas: tuple[Path, ...] = ()
+    """Weights of the same model, trained again from other seeds: the natural ceiling of any comparison."""
+    tokenizer: str | None = None
+    """The callable that makes the tokenizer of a text model."""
+    attribute_to: str = ""
+    """The input or the embedding layer that is explained, where several could be."""
+    cards: tuple[str, ...] = Field(min_length=1)
+    """The cards that apply."""
+    answers: dict[str, Answer] = {}
+    """Answers to the questions that only a person can answer, by `card/prescription`."""
+    waivers: tuple[Waiver, ...] = ()
+    """Documented exceptions, each with its reason and the day it expires."""
+
+
+class ProjectConfig(_Part):
+    """The file ``method-cards.yaml``."""
+
+    schema_version: Literal[1]
+    """The version of this format."""
+    title: str = "Method cards"
+    """The title of the site."""
+    cards: Path = Path("cards")
+    """The folder of the project's own cards."""
+    checks: tuple[str, ...] = ()
+    """Checks that are not packaged, each `package.module:Class`."""
+    records: Path = Path("records")
+    """The folder that runs are kept in."""
+    seed: int = Field(default=0, ge=0)
+    """Every random number of a run follows from it."""
+    samples: int = Field(default=512, ge=1)
+    """How many examples a check measures at most, unless a card asks for more."""
+    subjects: dict[str, SubjectConfig] = Field(min_length=1)
+    """The models to check, by a short name."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Everything that a run needs to know, read and checked, with nothing of the person's code run yet.
+
+    Attributes:
+        folder: The folder of ``method-cards.yaml``.
+        config: What the file says.
+        document: The file, for messages with their place.
+        catalog: All cards: bundled, of installed packages, and the project's own.
+        registry: All checks.
+    """
+
+    folder: Path
+    config: ProjectConfig
+    document: Document
+    catalog: Catalog
+    registry: Registry
+
+    @classmethod
+    def load(cls, path: Path | str = FILE) -> Project:
+        """Read a project.
+
+        Args:
+            path: ``method-cards.yaml`` or its folder.
+
+        Raises:
+            DocumentError: The file or a card is wrong; every problem is listed with file, line and column.
+            InputError: There is no such file.
+        """
+        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+        if not file.is_file():
+            raise InputError(f"{file}: there is no such file; `method-cards init` writes one")
+        source = document.load(file)
+        config = source.validate(ProjectConfig)
+        folder = file.resolve().parent
+        registry = Registry.installed(config.checks)
+        own = folder / config.cards
+        catalog = Catalog.installed([own] if own.is_dir() else [])
+        project = cls(folder, config, source, catalog, registry)
+        if problems := [*project.problems(), *lint(catalog, registry)]:
+            raise DocumentError(problems)
+        return project
+
+    @property
+    def records(self) -> Path:
+        """The folder that runs are kept in."""
+        return self.folder / self.config.records
+
+    def problems(self) -> list[Problem]:
+        """What the file names that is not there."""
+        found: list[Problem] = []
+        for name, subject in self.config.subjects.items():
+            at = ("subjects", name)
+            prescriptions = set()
+            for index, card in enumerate(subject.cards):
+                if card not in self.catalog:
+                    message = f'no card is called "{card}".{did_you_mean(card, self.catalog.ids)}'
+                    found.append(self.document.problem((*at, "cards", index), message))
+                else:
+                    prescriptions |= {f"{card}/{item.id}" for item in self.catalog.get(card).card.prescriptions}
+            for key in subject.answers:
+                if key not in prescriptions:
+                    message = f'none of the subject\'s cards has a prescription "{key}".{did_you_mean(key, prescriptions)}'
+                    found.append(self.document.problem((*at, "answers", key), message))
+            for index, waiver in enumerate(subject.waivers):
+                if waiver.prescription not in prescriptions:
+                    message = f'none of the subject\'s cards has a prescription "{waiver.prescription}".'
+                    message += did_you_mean(waiver.prescription, prescriptions)
+                    found.append(self.document.problem((*at, "waivers", index, "prescription"), message))
+        return found
+
+    def subject_config(self, subject: str) -> SubjectConfig:
+        """What the file says of a subject.
+
+        Raises:
+            InputError: There is none of this name.
+        """
+        if subject not in self.config.subjects:
+            raise InputError(f'{self.document.path}: no subject is called "{subject}".{did_you_mean(subject, self.config.subjects)}')
+        return self.config.subjects[subject]
+
+    def cards_of(self, subject: str, only: Sequence[str] = ()) -> list[LoadedCard]:
+        """The cards that apply to a subject, or those named of them."""
+        listed = self.subject_config(subject).cards
+        for card in only:
+            self.catalog.get(card)
+        chosen = [card for card in (only or listed)]
+        return [self.catalog.get(card) for card in chosen]
+
+    def build(self, subject: str, device: str = "cpu") -> Subject:
+        """Run the person's code: build the model, load its weights, make its data, and put the model on the device.
+
+        Raises:
+            InputError: Something cannot be loaded or does not fit; the message names the file and what to do.
+        """
+        from method_cards.subject import Subject
+
+        config = self.subject_config(subject)
+        where = f'{self.document.path}: subject "{subject}"'
+        try:
+            model: nn.Module = load.called(config.model, self.folder)
+            if config.weights is not None:
+                path = self.folder / config.weights
+                load.fill(model, load.state(path, trust=config.trust), str(path))
+            explainer: Any = config.explainer
+            if explainer is not None and "callable" in explainer:
+                explainer = load.attribute(str(explainer["callable"]), self.folder)
+            return Subject(
+                id=subject,
+                task=config.task,
+                model=model.to(device) if hasattr(model, "to") else model,
+                data={name: load.called(reference, self.folder) for name, reference in config.data.items()},
+                title=config.title,
+                classes=config.classes,
+                layers=config.layers,
+                explainer=explainer,
+                replicas=tuple(partial(load.state, self.folder / path, trust=config.trust) for path in config.replicas),
+                tokenizer=load.called(config.tokenizer, self.folder) if config.tokenizer else None,
+                attribute_to=config.attribute_to,
+            )
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+
+    def waiver(self, subject: str, prescription: str, today: dt.date) -> tuple[Waiver | None, bool]:
+        """The waiver for a prescription, and whether it has expired."""
+        for waiver in self.subject_config(subject).waivers:
+            if waiver.prescription == prescription:
+                return waiver, waiver.expires < today
+        return None, False
+
+
+def lint(catalog: Catalog, registry: Registry) -> list[Problem]:
+    """What cards say of checks that does not fit the checks: ids, parameters, measurements, missing conditions."""
+    return [
+        loaded.document.problem(("prescriptions", index, "check", *where), message)
+        for loaded in catalog
+        for index, prescription in enumerate(loaded.card.prescriptions)
+        if prescription.check is not None
+        for where, message in _check_problems(prescription.check, registry)
+    ]
+
+
+def _check_problems(binding: Any, registry: Registry) -> list[tuple[tuple[str | int, ...], str]]:
+    if binding.id not in registry.ids:
+        return [(("id",), f'no check is called "{binding.id}".{did_you_mean(binding.id, registry.ids)}')]
+    try:
+        check = registry.get(binding.id).load()
+    except InputError as error:
+        return [(("id",), str(error))]
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    try:
+        check.model_validate(binding.parameters)
+    except ValidationError as error:
+        for item in error.errors():
+            hint = did_you_mean(str(item["loc"][-1]), check.model_fields) if item["type"] == "extra_forbidden" else ""
+            text = f"{binding.id} has no such parameter.{hint}" if hint else f"{item['msg']}, not {item.get('input')!r}"
+            found.append((("with", *item["loc"]), text))
+    names = {quantity.name for quantity in check.quantities}
+    for part in ("criteria", "valid_if"):
+        for number, criterion in enumerate(getattr(binding, part)):
+            if criterion.measurement not in names:
+                message = f'{binding.id} does not measure "{criterion.measurement}".{did_you_mean(criterion.measurement, names)}'
+                found.append(((part, number, "measurement"), message))
+    bounded = {criterion.measurement for criterion in binding.valid_if}
+    found += [
+        (("id",), f"{binding.id} means nothing unless `valid_if` bounds {gate}: add a criterion on it")
+        for gate in check.gates
+        if gate not in bounded
+    ]
+    return found

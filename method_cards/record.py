@@ -1,0 +1,276 @@
+"""The record of a run: one JSON file and plain arrays. Pages, notebooks and terminals show it; nothing is ever measured again for that.
+
+A record lives in ``records/<subject>/<run>/record.json``, its pictures beside it as ``.npy`` arrays that are read without unpickling.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from method_cards.errors import InputError
+from method_cards.measurement import Kind, Measurements, Pictures, Series
+from method_cards.verdict import Outcome, Verdict
+
+SCHEMA_VERSION = 1
+
+RunStatus = Literal["complete", "interrupted"]
+ExecutionStatus = Literal["complete", "stopped_early", "interrupted", "timed_out", "errored"]
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SeriesData(_Data):
+    """All values of one measurement."""
+
+    name: str
+    kind: Kind
+    unit: str = ""
+    range: tuple[FiniteFloat | None, FiniteFloat | None]
+    """Smallest and largest value; None where there is no bound."""
+    by: dict[str, str | int | float] = Field(default_factory=dict)
+    values: tuple[FiniteFloat, ...]
+    negatives: tuple[FiniteFloat, ...] = ()
+
+    @classmethod
+    def of(cls, series: Series) -> SeriesData:
+        """A series as data, to six significant digits."""
+        low, high = (bound if np.isfinite(bound) else None for bound in series.range)
+        return cls(
+            name=series.name,
+            kind=series.kind,
+            unit=series.unit,
+            range=(low, high),
+            by=dict(series.by),
+            values=tuple(_rounded(series.values)),
+            negatives=tuple(_rounded(series.negatives)),
+        )
+
+    @cached_property
+    def mean(self) -> float:
+        """The mean of the values."""
+        return float(np.mean(self.values))
+
+
+class PicturesData(_Data):
+    """Where pictures lie and how they are to be shown."""
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    signed: tuple[bool, ...]
+    file: str
+    """The ``.npy`` file beside the record."""
+
+
+class SplitData(_Data):
+    """Which examples of a split were measured."""
+
+    name: str
+    n: int
+    size: int
+    sha256: str
+    """Of the examples that were drawn; empty when they could not be read."""
+
+
+class Execution(_Data):
+    """One execution of one check with one set of parameters."""
+
+    check: str
+    version: str
+    distribution: str
+    """The package that the check came from, with its version."""
+    parameters: dict[str, Any]
+    status: ExecutionStatus
+    cause: str = ""
+    """Why it did not run to its end; empty when it did."""
+    samples: int | None
+    """How many samples the plan fixed; None for all."""
+    seconds: FiniteFloat
+    forward: int
+    """Examples passed forward, as the plan estimated."""
+    backward: int
+    """Examples passed forward and backward, as the plan estimated."""
+    splits: tuple[SplitData, ...] = ()
+    measurements: tuple[SeriesData, ...] = ()
+    pictures: tuple[PicturesData, ...] = ()
+
+    def select(self, name: str, **by: str | float) -> list[SeriesData]:
+        """The series of this name whose breakdown has these values."""
+        return [item for item in self.measurements if item.name == name and all(item.by.get(key) == value for key, value in by.items())]
+
+
+class SubjectData(_Data):
+    """What was under check."""
+
+    id: str
+    title: str
+    task: str
+    model: str
+    """The reference it was built from, such as ``model.py:build``."""
+    parameters: int
+    """How many parameters it has."""
+    parameters_sha256: str
+    explainer: str = ""
+    """The explanation method that ships with it, in words."""
+    classes: tuple[str, ...] = ()
+
+
+class Record(_Data):
+    """Everything that one run left."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: str
+    """The run: its start in UTC."""
+    started: dt.datetime
+    finished: dt.datetime
+    status: RunStatus
+    seed: int
+    device: str
+    environment: dict[str, str]
+    """Versions of Python, torch, this package, and the platform."""
+    git_revision: str = ""
+    """The revision of the subject's folder, with ``+`` when it has uncommitted changes; empty outside git."""
+    subject: SubjectData
+    cards: dict[str, str]
+    """SHA-256 of each card that was applied."""
+    executions: tuple[Execution, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    criteria: int = 0
+    """How many criteria were decided from data in this run."""
+    confidence: FiniteFloat = 0.95
+    """The confidence of the Holm-adjusted view over all of them."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took."""
+        return (self.finished - self.started).total_seconds()
+
+    @property
+    def exit_status(self) -> int:
+        """0 when no MUST failed and nothing errored, else 1."""
+        bad = any(item.outcome is Outcome.ERRORED or (item.is_must and item.outcome is Outcome.FAILED) for item in self.verdicts)
+        return int(bad or self.status == "interrupted")
+
+    def of_card(self, card: str) -> list[Verdict]:
+        """The verdicts about the prescriptions of one card, in the card's order."""
+        return [verdict for verdict in self.verdicts if verdict.card == card]
+
+
+def write(record: Record, folder: Path, arrays: Iterable[tuple[str, np.ndarray[Any, Any]]] = ()) -> Path:
+    """Write a record and its new picture arrays, each atomically.
+
+    Args:
+        record: What to keep.
+        folder: The folder of this run; made if need be.
+        arrays: File names and arrays that are not there yet.
+
+    Returns:
+        The path of ``record.json``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays:
+        with _atomic(folder / name) as handle:
+            np.save(handle, array, allow_pickle=False)
+    path = folder / "record.json"
+    with _atomic(path) as handle:
+        handle.write(to_json(record).encode())
+    return path
+
+
+def to_json(record: Record) -> str:
+    """The record as JSON, a line for each field and each list of numbers."""
+    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+    return re.sub(r"\[\s+(-?\d[^\[\]{}\"]*?)\s+\]", lambda match: "[" + re.sub(r"\s+", " ", match[1]) + "]", text) + "\n"
+
+
+def read(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        InputError: The file is missing, is not a record, or is of a schema version that this release does not know.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not JSON: {error}; delete the folder or run again") from error
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{path}: schema version {version!r} is not known; this release reads version {SCHEMA_VERSION}")
+    try:
+        return Record.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: is not a valid record: {where}: {first['msg']} ({error.error_count()} problems)") from error
+
+
+def read_pictures(folder: Path, data: PicturesData) -> Pictures:
+    """Read the arrays of pictures.
+
+    Raises:
+        InputError: The file lies outside the record's folder, is missing, or does not hold the arrays that the record promises.
+    """
+    if Path(data.file).name != data.file:
+        raise InputError(f'{folder / "record.json"}: picture file "{data.file}" must be a name within the record\'s folder')
+    path = folder / data.file
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read as an array: {error}") from error
+    return Pictures(data.name, data.caption, data.columns, data.rows, values, data.signed)
+
+
+def find(root: Path, subject: str | None = None) -> list[Path]:
+    """All records below a folder, oldest first, for one subject or all."""
+    return sorted(root.glob(f"{subject or '*'}/*/record.json"), key=lambda path: (path.parts[-3], path.parts[-2]))
+
+
+def latest(root: Path) -> dict[str, Path]:
+    """The newest record of each subject below a folder."""
+    return {path.parts[-3]: path for path in find(root)}
+
+
+def data_of(measurements: Measurements) -> tuple[SeriesData, ...]:
+    """All series as data."""
+    return tuple(SeriesData.of(series) for series in measurements if series.n)
+
+
+def _rounded(values: np.ndarray[Any, Any]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values.tolist()]
+
+
+class _atomic:  # noqa: N801  (used like a function)
+    """Write a file whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Any:
+        descriptor, self._temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".writing-")
+        self._handle = os.fdopen(descriptor, "wb")
+        return self._handle
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
+        self._handle.close()
+        if kind is None:
+            Path(self._temporary).replace(self._path)
+        else:
+            Path(self._temporary).unlink()

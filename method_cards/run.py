@@ -1,0 +1,385 @@
+"""Execute a plan in this process: one check after the other, each judged as soon as it is measured, the record kept after each.
+
+A check that raises, runs past its time limit or yields nonsense costs its own verdict and no other. Full isolation in worker processes
+belongs beside this module: it would execute the same steps and hand back the same executions.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from method_cards import judge, record
+from method_cards.check import Context
+from method_cards.environment import git_revision, versions
+from method_cards.errors import CheckError, InputError
+from method_cards.lazy import torch
+from method_cards.measurement import Exact, Measurements, PerSample, Pictures, TwoGroups, Yielded
+from method_cards.plan import Plan, Step, plan, verdict_of
+from method_cards.record import Execution, ExecutionStatus, PicturesData, Record, SplitData, SubjectData
+from method_cards.subject import Subject, preserved
+from method_cards.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from method_cards.project import Project
+
+Arrays = list[tuple[str, Any]]
+
+GROWTH = 1.25
+"""How much the number of samples must have grown before it is looked at again whether everything is decided."""
+
+
+class Progress(Protocol):
+    """Who wants to see how a run gets on."""
+
+    def planned(self, planned: Plan) -> None:
+        """The run is about to begin."""
+
+    def started(self, step: Step) -> None:
+        """A check begins."""
+
+    def advanced(self, step: Step, examples: int) -> None:
+        """A check has measured so many more examples."""
+
+    def finished(self, step: Step, execution: Execution, verdicts: Sequence[Verdict]) -> None:
+        """A check has ended, and these prescriptions are decided."""
+
+
+class Silent:
+    """Nobody."""
+
+    def planned(self, planned: Plan) -> None:
+        """Nothing."""
+
+    def started(self, step: Step) -> None:
+        """Nothing."""
+
+    def advanced(self, step: Step, examples: int) -> None:
+        """Nothing."""
+
+    def finished(self, step: Step, execution: Execution, verdicts: Sequence[Verdict]) -> None:
+        """Nothing."""
+
+
+class _TimeLimit(BaseException):
+    """The time of a check is up. No ``except Exception`` of a check can swallow it."""
+
+
+@dataclass
+class Options:
+    """How to run.
+
+    Attributes:
+        device: ``auto`` takes CUDA, then MPS, then the CPU.
+        seed: The project's own where None.
+        samples: The project's own where None.
+        exhaustive: Whether to measure all planned samples even when everything is decided.
+        time_limit: Seconds that a check may take; None for no limit.
+        cards: The cards to apply; the subject's own where empty.
+        only: The full ids of the prescriptions to decide; all where empty.
+    """
+
+    device: str = "auto"
+    seed: int | None = None
+    samples: int | None = None
+    exhaustive: bool = False
+    time_limit: float | None = None
+    cards: Sequence[str] = ()
+    only: Sequence[str] = ()
+
+
+def run(project: Project, subject: str, options: Options | None = None, progress: Progress | None = None) -> tuple[Record, Path]:
+    """Run the cards of a subject of a project, and keep the record.
+
+    Args:
+        project: The project.
+        subject: The subject's name in ``method-cards.yaml``.
+        options: How to run.
+        progress: Who wants to see how it gets on.
+
+    Returns:
+        The record and the path of its ``record.json``. Interrupted by Ctrl-C, it is a valid record of what was measured so far.
+
+    Raises:
+        InputError: The subject cannot be built, or something named does not exist. Nothing was measured.
+    """
+    options = options or Options()
+    cards = project.cards_of(subject, options.cards)
+    known = [f"{loaded.card.id}/{item.id}" for loaded in cards for item in loaded.card.prescriptions]
+    for name in options.only:
+        if name not in known:
+            raise InputError(f'no prescription is called "{name}".{judge.did_you_mean(name, known)}')
+    built = project.build(subject, device(options.device))
+    planned = plan(
+        built,
+        cards,
+        project.registry,
+        seed=project.config.seed if options.seed is None else options.seed,
+        samples=project.config.samples if options.samples is None else options.samples,
+        only=options.only,
+    )
+    started = dt.datetime.now(dt.UTC)
+    folder = _run_folder(project.records / subject, started)
+    today = started.date()
+
+    def finish(verdict: Verdict) -> Verdict:
+        waiver, expired = project.waiver(subject, verdict.id, today)
+        answer = project.subject_config(subject).answers.get(verdict.id)
+        changes: dict[str, Any] = {"waiver": waiver, "waiver_expired": expired}
+        if answer is not None and verdict.question:
+            changes |= {"answer": answer, "outcome": Outcome.ANSWERED, "reason": f"{answer.by} answered on {answer.on}: {answer.answer}"}
+        return verdict.model_copy(update=changes)
+
+    head = Record(
+        id=folder.name,
+        started=started,
+        finished=started,
+        status="interrupted",
+        seed=planned.seed,
+        device=str(built.device),
+        environment=versions(),
+        git_revision=git_revision(project.folder),
+        subject=_subject_data(built, project.subject_config(subject).model),
+        cards={loaded.card.id: loaded.document.sha256 for loaded in cards},
+    )
+
+    def keep(partial: Record, arrays: Arrays) -> None:
+        record.write(partial.model_copy(update={"verdicts": tuple(finish(item) for item in partial.verdicts)}), folder, arrays)
+
+    finished = execute(planned, head, options, progress or Silent(), keep)
+    final = finished.model_copy(update={"verdicts": tuple(finish(item) for item in finished.verdicts)})
+    return final, record.write(final, folder)
+
+
+def execute(planned: Plan, head: Record, options: Options, progress: Progress, keep: Callable[[Record, Arrays], None]) -> Record:
+    """Execute the steps of a plan.
+
+    Args:
+        planned: What to do.
+        head: The record without executions and verdicts.
+        options: How to run.
+        progress: Who wants to see how it gets on.
+        keep: Called after each step with the record so far and the new picture arrays.
+
+    Returns:
+        The whole record, with status ``interrupted`` after Ctrl-C.
+    """
+    executions: list[Execution] = []
+    decided = list(planned.verdicts)
+    progress.planned(planned)
+    status: record.RunStatus = "complete"
+
+    def current(state: record.RunStatus) -> Record:
+        waiting = [
+            verdict_of(bound, Outcome.ERRORED, "The run was interrupted before this check ran; run it again.")
+            for step in planned.steps[len(executions) :]
+            for bound in step.prescriptions
+        ]
+        order = {name: position for position, name in enumerate(planned.order)}
+        verdicts, count = judge.adjusted(sorted([*decided, *waiting], key=lambda verdict: order[verdict.id]))
+        now = dt.datetime.now(dt.UTC)
+        changes = {"finished": now, "status": state, "executions": tuple(executions), "verdicts": verdicts, "criteria": count}
+        return head.model_copy(update=changes)
+
+    for number, step in enumerate(planned.steps):
+        progress.started(step)
+        execution, measurements, arrays = _execute_step(planned, step, number, options, progress)
+        verdicts = [_verdict(bound, execution, measurements, number) for bound in step.prescriptions]
+        executions.append(execution)
+        decided += verdicts
+        interrupted = execution.status == "interrupted"
+        last = number == len(planned.steps) - 1
+        status = "interrupted" if interrupted else "complete"
+        keep(current("complete" if last and not interrupted else "interrupted"), arrays)
+        progress.finished(step, execution, verdicts)
+        if interrupted:
+            break
+    return current(status)
+
+
+def device(name: str) -> str:
+    """The device of this name; for ``auto`` the best there is.
+
+    Raises:
+        InputError: The device is not there.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    kind = name.partition(":")[0]
+    if not available.get(kind, False):
+        present = ", ".join(kind for kind, there in available.items() if there)
+        raise InputError(f'device "{name}" is not available to torch {torch.__version__} here; available: {present}')
+    return name
+
+
+@dataclass
+class _Watch:
+    """Counts examples, tells progress, and looks now and then whether everything is decided."""
+
+    step: Step
+    progress: Progress
+    measurements: Measurements
+    examples: int = 0
+    looked_at: int = 0
+    decided: bool = field(default=False)
+
+    def __call__(self, examples: int) -> None:
+        self.examples += examples
+        self.progress.advanced(self.step, examples)
+
+    def look(self) -> bool:
+        """Whether all criteria are decided by intervals that hold at every stopping time."""
+        if self.examples < max(judge.LEAST_SAMPLES, self.looked_at * GROWTH):
+            return False
+        self.looked_at = self.examples
+        bindings = [bound.prescription.check for bound in self.step.prescriptions]
+        return all(judge.is_decided(binding, self.measurements) for binding in bindings if binding is not None)
+
+
+def _execute_step(planned: Plan, step: Step, number: int, options: Options, progress: Progress) -> tuple[Execution, Measurements, Arrays]:
+    measurements = Measurements()
+    watch = _Watch(step, progress, measurements)
+    context = Context(planned.subject, step.samples, planned.seed, scope=step.check.id, on_examples=watch)
+    began = time.perf_counter()
+    status, cause = _measure(step, context, watch, measurements, options)
+    arrays = [(f"{number}-{name}.npy", pictures.values) for name, pictures in measurements.pictures.items()]
+    execution = Execution(
+        check=step.check.id,
+        version=step.check.version,
+        distribution=step.entry.distribution,
+        parameters=step.check.model_dump(mode="json"),
+        status=status,
+        cause=cause,
+        samples=step.samples,
+        seconds=round(time.perf_counter() - began, 3),
+        forward=step.passes.forward,
+        backward=step.passes.backward,
+        splits=_splits(context, step),
+        measurements=record.data_of(measurements),
+        pictures=tuple(_pictures_data(pictures, file) for pictures, (file, _) in zip(measurements.pictures.values(), arrays, strict=True)),
+    )
+    return execution, measurements, arrays
+
+
+def _measure(step: Step, context: Context, watch: _Watch, measurements: Measurements, options: Options) -> tuple[ExecutionStatus, str]:
+    try:
+        with preserved(context.subject), _time_limit(options.time_limit):
+            for yielded in step.check.measure(context.subject, context):
+                if not options.exhaustive and watch.look():
+                    return "stopped_early", ""
+                measurements.add(_declared(step, yielded))
+    except KeyboardInterrupt:
+        return "interrupted", "Ctrl-C"
+    except _TimeLimit:
+        return "timed_out", f"It ran past its time limit of {options.time_limit:g} seconds; raise --time-limit or lower --samples."
+    except CheckError as error:
+        return "errored", str(error)
+    except torch.cuda.OutOfMemoryError as error:
+        return "errored", f"The GPU ran out of memory: {str(error).splitlines()[0]} Use --device cpu, or a smaller model."
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever a check does costs its own verdict and no other)
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return "errored", f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
+    return "complete", ""
+
+
+def _declared(step: Step, yielded: Yielded) -> Yielded:
+    if isinstance(yielded, Pictures):
+        return yielded
+    if not isinstance(yielded, Exact | PerSample | TwoGroups):
+        raise CheckError(f"the check yielded a {type(yielded).__name__}, which is neither a measurement nor pictures")
+    if step.check.quantity(yielded.name) is None:
+        raise CheckError(f'the check yielded "{yielded.name}", which it does not declare among its quantities')
+    return yielded
+
+
+def _verdict(bound: Any, execution: Execution, measurements: Measurements, number: int) -> Verdict:
+    binding = bound.prescription.check
+    if execution.status in ("errored", "timed_out"):
+        return verdict_of(bound, Outcome.ERRORED, f"The check could not measure: {execution.cause}", execution=number)
+    if execution.status == "interrupted" and not len(measurements):
+        return verdict_of(bound, Outcome.ERRORED, "The run was interrupted before anything was measured; run it again.", execution=number)
+    complete = execution.status == "complete"
+    judged = judge.judge(binding, measurements, complete=complete, early=execution.status == "stopped_early")
+    return verdict_of(bound, judged.outcome, judged.reason, criteria=judged.criteria, gates=judged.gates, execution=number)
+
+
+@contextmanager
+def _time_limit(seconds: float | None) -> Iterator[None]:
+    usable = seconds is not None and hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    if not usable:
+        yield
+        return
+
+    def up(*_: object) -> None:
+        raise _TimeLimit
+
+    before = signal.signal(signal.SIGALRM, up)
+    assert seconds is not None
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _run_folder(parent: Path, started: dt.datetime) -> Path:
+    name = started.strftime("%Y%m%dT%H%M%SZ")
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made: {error.strerror}; records are kept there") from error
+        else:
+            return folder
+
+
+def _splits(context: Context, step: Step) -> tuple[SplitData, ...]:
+    subject = context.subject
+    found = []
+    for split in step.check.splits():
+        indices = context.indices(split)
+        try:
+            sha256 = subject.data_sha256(split, indices)
+        except Exception:  # noqa: BLE001  (data that cannot be read has already cost the check its verdict)
+            sha256 = ""
+        found.append(SplitData(name=split, n=len(indices), size=len(subject.split(split)), sha256=sha256))
+    return tuple(found)
+
+
+def _pictures_data(pictures: Pictures, file: str) -> PicturesData:
+    return PicturesData(
+        name=pictures.name, caption=pictures.caption, columns=pictures.columns, rows=pictures.rows, signed=pictures.signed, file=file
+    )
+
+
+def _subject_data(subject: Subject, reference: str) -> SubjectData:
+    if subject.explainer is None:
+        explainer = ""
+    elif callable(subject.explainer):
+        explainer = getattr(subject.explainer, "__name__", "a callable")
+    else:
+        explainer = ", ".join(f"{key} {value}" if key != "method" else str(value) for key, value in subject.explainer.items())
+    return SubjectData(
+        id=subject.id,
+        title=subject.title,
+        task=subject.task,
+        model=reference,
+        parameters=sum(parameter.numel() for parameter in subject.model.parameters()),
+        parameters_sha256=subject.parameters_sha256(),
+        explainer=explainer,
+        classes=tuple(subject.classes),
+    )

@@ -1,0 +1,129 @@
+"""Verdicts as data: what was decided about each prescription, from which interval, and why."""
+
+from __future__ import annotations
+
+import datetime as dt
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+Where = Annotated[dict[str, str | int | float], Field(default_factory=dict)]
+
+
+class Outcome(StrEnum):
+    """What can be said of a prescription. There is no other answer, and none of them is empty."""
+
+    PASSED = "passed"
+    """The interval lies inside the bound."""
+    FAILED = "failed"
+    """The interval lies outside the bound."""
+    INCONCLUSIVE = "inconclusive"
+    """The interval straddles the bound; more samples would decide it."""
+    INVALID = "invalid"
+    """A condition of this very run is violated, so the numbers mean nothing; more samples would not help."""
+    NOT_APPLICABLE = "not_applicable"
+    """The prescription says nothing about this subject."""
+    ERRORED = "errored"
+    """The check could not measure."""
+    UNANSWERED = "unanswered"
+    """A question that a person has not answered."""
+    ANSWERED = "answered"
+    """A question that a person has answered, with evidence."""
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", allow_inf_nan=False)
+
+
+class IntervalData(_Data):
+    """A confidence interval."""
+
+    estimate: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    confidence: FiniteFloat
+    method: str
+    """The name of the procedure, such as ``clopper-pearson``; ``exact`` for a quantity without sampling error."""
+    n: int
+    """How many independent samples it rests on; of the smaller group for two groups."""
+    anytime: bool
+    """Whether it holds at every stopping time."""
+
+
+class CriterionResult(_Data):
+    """What became of one criterion."""
+
+    claim: str
+    measurement: str
+    where: Where
+    bound: str
+    """The bound in words, such as ``≤ 0.05``."""
+    low_bound: FiniteFloat | None = None
+    high_bound: FiniteFloat | None = None
+    source: str
+    """Where the bound comes from."""
+    outcome: Outcome
+    reason: str
+    unit: str = ""
+    range: tuple[float | None, float | None] = (None, None)
+    """The least and greatest possible value; None where there is no bound."""
+    interval: IntervalData | None = None
+    p_value: FiniteFloat | None = None
+    """Against the nearest value on the other side of the bound; None for exact quantities."""
+    p_holm: FiniteFloat | None = None
+    """The same, adjusted for all criteria of the run by Holm's procedure."""
+    samples_needed: int | None = None
+    """Roughly how many samples would decide it, when it is inconclusive."""
+
+
+class Waiver(_Data):
+    """A documented exception; it stands beside a verdict and never replaces it."""
+
+    prescription: str
+    """``card/prescription``."""
+    reason: str = Field(min_length=1)
+    expires: dt.date
+    approved_by: str = ""
+
+
+class Answer(_Data):
+    """What a person answered to a question of a card."""
+
+    answer: str = Field(min_length=1)
+    by: str = Field(min_length=1)
+    on: dt.date
+    evidence: str = Field(min_length=1)
+    """Where the evidence is: a path, a link, a ticket."""
+
+
+class Verdict(_Data):
+    """What was decided about one prescription of one card."""
+
+    card: str
+    prescription: str
+    """The slug within the card."""
+    level: str
+    statement: str
+    outcome: Outcome
+    reason: str
+    """One sentence that a person can act on."""
+    criteria: tuple[CriterionResult, ...] = ()
+    gates: tuple[CriterionResult, ...] = ()
+    """The conditions of the run itself (``valid_if``)."""
+    execution: int | None = None
+    """Which execution of the record was judged; None for questions and for what did not run."""
+    question: str = ""
+    answer: Answer | None = None
+    waiver: Waiver | None = None
+    waiver_expired: bool = False
+
+    @property
+    def id(self) -> str:
+        """``card/prescription``."""
+        return f"{self.card}/{self.prescription}"
+
+    @property
+    def is_must(self) -> bool:
+        """Whether the level is MUST or MUST NOT."""
+        return self.level.startswith("MUST")
