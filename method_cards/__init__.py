@@ -7,7 +7,7 @@ A tour, in the order in which things happen:
 * A `Check` measures a subject and yields `Exact`, `PerSample` and `TwoGroups` measurements of its declared `Quantity` s,
   batch by batch, from what its `Context` lends it. A `Control` is a subject with a known answer.
 * A criterion of the card bounds a measurement; judging it gives a `Verdict` with an `Outcome`, from a confidence interval.
-* `run` executes the cards of a subject and leaves a `Record`, which `read_record` reads again.
+* `run` executes the cards of a subject and leaves a `Record`.
 
 Importing this package does not import torch.
 """
@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from method_cards.card import Card
     from method_cards.check import Check, Context, Control, Passes
-    from method_cards.errors import CheckError, InputError, MethodCardsError
+    from method_cards.errors import CheckError, InputError
     from method_cards.measurement import Exact, PerSample, Pictures, Quantity, TwoGroups
     from method_cards.project import Project
     from method_cards.record import Record
-    from method_cards.record import read as read_record
     from method_cards.run import Options, run
     from method_cards.subject import Subject
     from method_cards.verdict import Outcome, Verdict
@@ -37,7 +36,6 @@ __all__ = [
     "Control",
     "Exact",
     "InputError",
-    "MethodCardsError",
     "Options",
     "Outcome",
     "Passes",
@@ -49,7 +47,6 @@ __all__ = [
     "Subject",
     "TwoGroups",
     "Verdict",
-    "read_record",
     "run",
 ]
 
@@ -61,7 +58,6 @@ _HOMES = {
     "Control": "check",
     "Exact": "measurement",
     "InputError": "errors",
-    "MethodCardsError": "errors",
     "Options": "run",
     "Outcome": "verdict",
     "Passes": "check",
@@ -73,7 +69,6 @@ _HOMES = {
     "Subject": "subject",
     "TwoGroups": "measurement",
     "Verdict": "verdict",
-    "read_record": "record",
     "run": "run",
 }
 
@@ -81,4 +76,4 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f'module "method_cards" has no attribute "{name}"')
-    return getattr(import_module(f"method_cards.{_HOMES[name]}"), "read" if name == "read_record" else name)
+    return getattr(import_module(f"method_cards.{_HOMES[name]}"), name)

@@ -79,7 +79,9 @@ class TensorAdapter(Adapter):
         """The input itself; of named inputs, the one to attribute to, or the only floating-point one."""
         tensor = inputs[self._key(inputs)] if isinstance(inputs, Mapping) else inputs
         if not tensor.is_floating_point():
-            raise InputError(f"inputs are {tensor.dtype}: an explanation needs floating-point inputs; scale and convert them in the data")
+            raise InputError(
+                f"inputs are {tensor.dtype}: an explanation needs floating-point inputs; scale and convert them in the data"
+            )
         return tensor
 
     def outputs_at(self, features: Tensor, inputs: Tensor | dict[str, Tensor]) -> Tensor:
@@ -102,7 +104,9 @@ class TensorAdapter(Adapter):
             return self.attribute_to
         if len(floating) == 1:
             return floating[0]
-        raise InputError(f"inputs {sorted(inputs)} have {len(floating)} floating-point tensors; name the explained one under `attribute_to:`")
+        raise InputError(
+            f"inputs {sorted(inputs)} have {len(floating)} floating-point tensors; name the explained one under `attribute_to:`"
+        )
 
 
 class TextAdapter(Adapter):
@@ -141,7 +145,9 @@ class TextAdapter(Adapter):
         if self.attribute_to:
             if self.attribute_to in modules:
                 return modules[self.attribute_to]
-            raise InputError(f'`attribute_to: {self.attribute_to}` is not a layer of the model; its layers are {", ".join(list(modules)[1:9])}, ...')
+            raise InputError(
+                f"`attribute_to: {self.attribute_to}` is not a layer of the model; its layers are {', '.join(list(modules)[1:9])}, ..."
+            )
         own = getattr(self.model, "get_input_embeddings", None)
         if callable(own):
             found = own()
@@ -150,7 +156,9 @@ class TextAdapter(Adapter):
         embeddings = [module for module in modules.values() if isinstance(module, torch.nn.Embedding)]
         if len(embeddings) == 1:
             return embeddings[0]
-        raise InputError(f"the model has {len(embeddings)} embedding layers; name the token embedding under `attribute_to:`")
+        raise InputError(
+            f"the model has {len(embeddings)} embedding layers; name the token embedding under `attribute_to:`"
+        )
 
     @contextmanager
     def _embedding_gives(self, features: Tensor) -> Iterator[None]:
@@ -164,13 +172,15 @@ class TextAdapter(Adapter):
 class CausalLanguageModelAdapter(TextAdapter):
     """Next-token prediction. The loss is defined; what a map explains (which token, which continuation) is not yet."""
 
-    def outputs_at(self, features: Tensor, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+    def outputs_at(self, features: Tensor, inputs: Tensor | dict[str, Tensor]) -> Tensor:  # noqa: ARG002
         """Not defined before a target token is: refused.
 
         Raises:
             CheckError: Always.
         """
-        raise CheckError("attribution checks do not yet cover text-generation subjects: there is no single class to explain")
+        raise CheckError(
+            "attribution checks do not yet cover text-generation subjects: there is no single class to explain"
+        )
 
     def losses(self, inputs: Tensor | dict[str, Tensor], targets: Tensor) -> Tensor:  # noqa: ARG002
         """Mean negative log-likelihood in nats of the predicted tokens of each text, padding left out, ``(batch,)``.
@@ -213,7 +223,9 @@ def as_tensor(output: Any) -> Tensor:
     elif isinstance(output, tuple | list) and output:
         found = output[0]
     if not isinstance(found, torch.Tensor):
-        raise CheckError(f"the model returned {type(output).__name__}; a tensor of logits, or an object with `.logits`, is needed")
+        raise CheckError(
+            f"the model returned {type(output).__name__}; a tensor of logits, or an object with `.logits`, is needed"
+        )
     return found
 
 

@@ -1,13 +1,14 @@
-"""Confidence sequences for the mean of values in [0, 1]: they hold at all sample sizes at once, so a run may stop when it likes.
+"""Confidence sequences for the mean of bounded values: they hold at every sample size at once, so one may stop early.
 
-A gambler bets that the values lie above a candidate mean ``m``, another that they lie below. If ``m`` is the true mean, neither game can
-be expected to win, and by Ville's inequality the capital ever reaches ``1 / alpha`` with probability ``alpha`` at most. So each ``m``
-against which somebody ever got that rich is excluded, for good.
+A gambler bets that the values lie above a candidate mean ``m``, another that they lie below. If ``m`` is the true
+mean, neither game can be expected to win, and by Ville's inequality the capital ever reaches ``1 / alpha`` with
+probability ``alpha`` at most. So each ``m`` against which somebody ever got that rich is excluded, for good.
 
-Source: Waudby-Smith and Ramdas 2024, Estimating means of bounded random variables by betting, JRSS-B 86(1), arXiv:2010.09686. The
-formulas were checked against the authors' package ``confseq`` and against descriptions of Theorem 2 elsewhere; the text of the paper
-itself could not be read. One departure: ``confseq`` tunes its bets to ``log(1 / alpha)``, here as in descriptions of the paper it is
-``log(2 / alpha)``. Any bet that looks only at the past is valid; the choice moves the width alone.
+Source: Waudby-Smith and Ramdas 2024, Estimating means of bounded random variables by betting, JRSS-B 86(1),
+arXiv:2010.09686. The formulas were checked against the authors' package ``confseq`` and against descriptions of
+Theorem 2 elsewhere; the text of the paper itself could not be read. One departure: ``confseq`` tunes its bets to
+``log(1 / alpha)``, here as in descriptions of the paper it is ``log(2 / alpha)``. Any bet that looks only at the past
+is valid; the choice moves the width alone.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 TRUNCATION = 0.5
-"""No bet risks more than this share of the capital (the paper's c; it names 1/2 and 3/4). 1/2 was narrower for binary values at 64 to
-5,000 samples (by 15 to 25 % at a mean of .2 and .5), 3/4 only for values with hardly any spread."""
+"""No bet risks more than this share of the capital (the paper's c; it names 1/2 and 3/4). 1/2 was narrower for binary
+values at 64 to 5,000 samples (by 15 to 25 % at a mean of .2 and .5), 3/4 only for values with hardly any spread."""
 
 HALVINGS = 40
 """Endpoints are found to one part in 2**40 (1e-12) of the range."""
@@ -33,9 +34,10 @@ HALVINGS = 40
 def betting(values: ArrayLike, lower: float, upper: float, confidence: float = 0.95) -> Interval:
     """The hedged-capital confidence sequence for the mean of bounded values, at the last of them.
 
-    It holds at all sample sizes at once: a value is left out once it was excluded at any earlier size. The order counts, so pass the values
-    as they were drawn; sorted values, or a mean that drifts, break the promise. Where the values contradict every mean, the whole
-    range is returned, and an interval that does not hold the sample mean is widened up to it; both only take back claims.
+    It holds at all sample sizes at once: a value is left out once it was excluded at any earlier size. The order
+    counts, so pass the values as they were drawn; sorted values, or a mean that drifts, break the promise. Where the
+    values contradict every mean, the whole range is returned, and an interval that does not hold the sample mean is
+    widened up to it; both only take back claims.
 
     Args:
         values: One number for each independent sample in the order drawn, ``(sample,)``, from ``lower`` to ``upper``.
@@ -47,9 +49,10 @@ def betting(values: ArrayLike, lower: float, upper: float, confidence: float = 0
         In the unit of the values; the whole range where there are none.
 
     Raises:
-        ValueError: The range is empty or infinite, values are not finite or leave it, or the confidence is not between 0 and 1.
+        ValueError: The range is empty or infinite, values are not finite or leave it, or the confidence is not
+            between 0 and 1.
 
-    Source: Waudby-Smith and Ramdas 2024, arXiv:2010.09686; see `method_cards.betting`.
+    Source: Waudby-Smith and Ramdas 2024, arXiv:2010.09686; see the head of this module.
     """
     alpha = alpha_of(confidence)
     x = _rescaled(values, lower, upper)
@@ -57,16 +60,18 @@ def betting(values: ArrayLike, lower: float, upper: float, confidence: float = 0
 
 
 def betting_p(values: ArrayLike, lower: float, upper: float, bound: float, confidence: float = 0.95) -> float:
-    """Two-sided evidence against a mean of exactly ``bound``, valid whenever one stops: one over the greatest capital ever won against it.
+    """Two-sided evidence against a mean of exactly ``bound``, valid whenever one stops.
 
-    Only the gambler counts who bets on the side where the sample mean lies; where the values contradict every mean, the p-value is 1.
+    It is one over the greatest capital that was ever won against that mean, at most 1. Only the gambler counts who
+    bets on the side where the sample mean lies; where the values contradict every mean, the p-value is 1.
 
     Args:
         values: One number for each independent sample in the order drawn, ``(sample,)``, from ``lower`` to ``upper``.
         lower: The smallest value possible.
         upper: The greatest value possible.
         bound: A mean; one outside the range is impossible, its p-value 0.
-        confidence: What the bets are tuned to. A p-value agrees with the interval of this confidence, and is valid for any.
+        confidence: What the bets are tuned to. A p-value agrees with the interval of this confidence, and is valid
+            for any.
 
     Returns:
         A p-value in [0, 1].
@@ -92,9 +97,9 @@ def betting_p(values: ArrayLike, lower: float, upper: float, bound: float, confi
 
 
 def empirical_bernstein(values: ArrayLike, lower: float, upper: float, confidence: float = 0.95) -> Interval:
-    """The predictable plug-in empirical-Bernstein confidence sequence for the mean of bounded values, at the last of them.
+    """The predictable plug-in empirical-Bernstein confidence sequence for the mean of bounded values, at the last one.
 
-    A closed form of the same promise as `betting`, and wider: a cross-check.
+    The same promise as `betting` in closed form, and wider unless the values spread much: a cross-check.
 
     Args:
         values: One number for each independent sample in the order drawn, ``(sample,)``, from ``lower`` to ``upper``.
@@ -108,7 +113,7 @@ def empirical_bernstein(values: ArrayLike, lower: float, upper: float, confidenc
     Raises:
         ValueError: As `betting`.
 
-    Source: Waudby-Smith and Ramdas 2024, arXiv:2010.09686, Theorem 2; see `method_cards.betting`.
+    Source: Waudby-Smith and Ramdas 2024, arXiv:2010.09686, Theorem 2; see the head of this module.
     """
     alpha = alpha_of(confidence)
     x = _rescaled(values, lower, upper)
@@ -119,8 +124,8 @@ def empirical_bernstein(values: ArrayLike, lower: float, upper: float, confidenc
 def bets(x: Floats, alpha: float) -> Floats:
     """The predictable plug-in bets, before truncation.
 
-    ``sqrt(2 log(2/alpha) / (v[t-1] t log(1+t)))``, where ``v[t-1]`` is the variance of the values before ``t``, regularised by one made-up
-    value with mean 1/2 and variance 1/4.
+    ``sqrt(2 log(2/alpha) / (v[t-1] t log(1+t)))``, where ``v[t-1]`` is the variance of the values before ``t``,
+    regularised by one made-up value with mean 1/2 and variance 1/4.
 
     Args:
         x: Values in [0, 1] in the order in which they were drawn, ``(..., time)``.
@@ -139,8 +144,9 @@ def bets(x: Floats, alpha: float) -> Floats:
 def greatest_log_capital(x: Floats, bets: Floats, m: float) -> float:
     """The most that the gambler who bets on "above ``m``" ever had, as a logarithm; he starts with one.
 
-    Each factor ``1 + min(bet, c/m) (x - m)`` is positive and does not increase in ``m``, so neither does the result: the set of ``m`` that
-    it excludes is an interval, and bisection finds its end. The gambler on the other side is this one on ``1 - x`` and ``1 - m``.
+    Each factor ``1 + min(bet, c/m) (x - m)`` is positive and does not increase in ``m``, so neither does the result:
+    the set of ``m`` that it excludes is an interval, and bisection finds its end. The gambler on the other side is
+    this one on ``1 - x`` and ``1 - m``.
 
     Args:
         x: Values in [0, 1], ``(time,)``.
@@ -189,8 +195,9 @@ def _lowest(x: Floats, stakes: Floats, threshold: float) -> float:
 def plug_in_bernstein(x: Floats, alpha: float) -> tuple[Floats, Floats]:
     """The running intersection of the predictable plug-in empirical-Bernstein confidence sequence, at every time.
 
-    Centre ``sum(b x) / sum(b)``, radius ``(log(2/alpha) + sum(v psi(b))) / sum(b)``, where ``b`` are the bets, at most `TRUNCATION`,
-    ``v = (x - mean before)**2`` and ``psi(b) = -log(1 - b) - b``. (The paper writes ``4 v`` and ``psi / 4``.)
+    Centre ``sum(b x) / sum(b)``, radius ``(log(2/alpha) + sum(v psi(b))) / sum(b)``, where ``b`` are the bets, at
+    most `TRUNCATION`, ``v = (x - mean before)**2`` and ``psi(b) = -log(1 - b) - b``. (The paper writes ``4 v`` and
+    ``psi / 4``.)
 
     Args:
         x: Values in [0, 1] in the order in which they were drawn, ``(..., time)``.
@@ -218,14 +225,14 @@ def _in_units(
     mean = float(x.mean()) if x.size else 0.5
     low, high = ends if ends[0] <= ends[1] else (0.0, 1.0)
     low, high = min(low, mean), max(high, mean)
-    estimate, low, high = (min(upper, lower + share * (upper - lower)) for share in (mean, low, high))
+    estimate, low, high = (min(float(upper), lower + share * (upper - lower)) for share in (mean, low, high))
     return Interval(estimate, low, high, confidence, method=method, n=x.size, anytime=True)
 
 
 def _rescaled(values: ArrayLike, lower: float, upper: float) -> Floats:
     if not (lower < upper and math.isfinite(upper - lower)):
         raise ValueError(
-            f"the values are said to lie from {lower!r} to {upper!r}; a mean needs two finite limits, the lower one first"
+            f"the range goes from {lower!r} to {upper!r}; a mean needs two finite limits, the lower one first"
         )
     array = finite_array("values", values)
     if array.size and (array.min() < lower or array.max() > upper):

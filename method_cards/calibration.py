@@ -34,11 +34,9 @@ class ControlRates(_Data):
     runs: int
     outcomes: dict[Outcome, int]
     expected: int
-    """Runs with the known answer for the known reason: failed by that criterion, not failed, or invalid."""
+    """The counted runs: failed by the right criterion (defect), invalid (confounded), failed although nothing is wrong (sound)."""
     rate: IntervalData
-    """The share of runs that gave the known answer (defect, confounded), or that failed although nothing is wrong (sound)."""
-    reasons: dict[str, int] = Field(default_factory=dict)
-    """Why runs ended otherwise than expected: how often each reason came up."""
+    """Their share."""
 
 
 class Calibration(_Data):
@@ -92,4 +90,6 @@ def read(folder: Path) -> Calibrations:
     try:
         return Calibrations.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise InputError(f"{path}: is not a valid calibration file: {error.errors()[0]['msg']}; run `method-cards calibrate` again") from error
+        raise InputError(
+            f"{path}: is not a valid calibration file: {error.errors()[0]['msg']}; run `method-cards calibrate` again"
+        ) from error

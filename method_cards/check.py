@@ -191,7 +191,10 @@ class Page:
                 current = sections.setdefault(heading, [])
             else:
                 current.append(line)
-        return cls(_paragraph(claim), {heading: inspect.cleandoc("\n".join(["", *lines])) for heading, lines in sections.items()})
+        return cls(
+            _paragraph(claim),
+            {heading: inspect.cleandoc("\n".join(["", *lines])) for heading, lines in sections.items()},
+        )
 
     @cached_property
     def missing(self) -> tuple[str, ...]:

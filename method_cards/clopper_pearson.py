@@ -14,12 +14,14 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> In
         confidence: Between 0 and 1.
 
     Returns:
-        Shares in [0, 1]. It covers with at least the confidence, whatever the true share; it must not be looked at twice.
+        Shares in [0, 1]. It covers with at least the confidence, whatever the true share; it must not be looked at
+        twice.
 
     Raises:
         ValueError: The counts are no counts, or the confidence is not between 0 and 1.
 
-    Source: Clopper and Pearson 1934, Biometrika 26(4):404-413, doi:10.1093/biomet/26.4.404 (agrees with ``scipy.stats.binomtest``).
+    Source: Clopper and Pearson 1934, Biometrika 26(4):404-413, doi:10.1093/biomet/26.4.404 (agrees with
+    ``scipy.stats.binomtest``).
     """
     successes, trials = _counts(successes, trials)
     alpha = alpha_of(confidence)

@@ -58,7 +58,11 @@ class Split:
         self._items: Any = None
         if _is_pair(source):
             self._pair = self._checked(*source)  # type: ignore[misc]  # _is_pair has seen that there are two
-        elif hasattr(source, "__getitem__") and hasattr(source, "__len__") and not isinstance(source, Mapping | str | bytes):
+        elif (
+            hasattr(source, "__getitem__")
+            and hasattr(source, "__len__")
+            and not isinstance(source, Mapping | str | bytes)
+        ):
             self._items = source
         elif isinstance(source, Iterator) or hasattr(source, "__iter__"):
             self._pair = self._materialised(source)
@@ -68,7 +72,9 @@ class Split:
                 "iterable of such pairs"
             )
         if len(self) == 0:
-            raise InputError(f'data split "{name}" is empty: nothing can be measured on it; check the callable that makes it')
+            raise InputError(
+                f'data split "{name}" is empty: nothing can be measured on it; check the callable that makes it'
+            )
 
     def __len__(self) -> int:
         return len(self._pair[1]) if self._pair is not None else len(self._items)
@@ -95,11 +101,15 @@ class Split:
     def _checked(self, inputs: Inputs, targets: object) -> tuple[Inputs, Tensor]:
         labels = torch.as_tensor(targets)
         if labels.is_floating_point() and not bool((labels == labels.round()).all()):
-            raise InputError(f'data split "{self.name}": targets must be class numbers (integers), not {labels.dtype} values')
+            raise InputError(
+                f'data split "{self.name}": targets must be class numbers (integers), not {labels.dtype} values'
+            )
         lengths = {len(part) for part in (inputs.values() if isinstance(inputs, Mapping) else [inputs])}
         if lengths != {len(labels)}:
             raise InputError(f'data split "{self.name}": {sorted(lengths)} inputs but {len(labels)} targets')
-        return inputs, labels.long().reshape(len(labels), -1).squeeze(1) if labels.dim() > 1 and labels.shape[1] == 1 else labels.long()
+        return inputs, labels.long().reshape(len(labels), -1).squeeze(1) if labels.dim() > 1 and labels.shape[
+            1
+        ] == 1 else labels.long()
 
     def _materialised(self, batches: Any) -> tuple[Inputs, Tensor]:
         inputs: list[Inputs] = []
@@ -107,7 +117,9 @@ class Split:
         count = 0
         for batch in batches:
             if not _is_pair(batch):
-                raise InputError(f'data split "{self.name}": a batch is {_described(batch)}; batches must be pairs (inputs, targets)')
+                raise InputError(
+                    f'data split "{self.name}": a batch is {_described(batch)}; batches must be pairs (inputs, targets)'
+                )
             checked = self._checked(*batch)
             inputs.append(checked[0])
             targets.append(checked[1])

@@ -1,11 +1,13 @@
-"""The area under the ROC curve, its variance, and the evidence against a value of it.
+"""The area under the ROC curve, an interval for it, and the evidence against a value of it.
 
-Sources: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3):837-845 (the variance). Sun and Xu 2014, IEEE Signal Processing Letters
-21(11):1389-1393 (by midranks, without comparing all pairs). Hanley and McNeil 1982, Radiology 143(1):29-36, doi:10.1148/radiology.143.1.7063747
-(the variance as a function of the area). Newcombe 2006, Statistics in Medicine 25(4):559-573, doi:10.1002/sim.2324 (its method 5, the
-score interval). Hoeffding 1963, JASA 58(301):13-30, section 5 (the bound for two-sample U-statistics). Pohar Perme and Manevski 2018,
-doi:10.1177/0962280218814556 (DeLong on the logit scale; a correction where the groups separate). Of Sun and Xu the reference, of Pohar
-Perme and Manevski the abstract was read; Hanley and McNeil's, Newcombe's and Hoeffding's could not be looked up and stand from memory.
+Sources: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3):837-845 (the variance). Sun and Xu 2014, IEEE Signal
+Processing Letters 21(11):1389-1393 (by midranks, without comparing all pairs). Hanley and McNeil 1982, Radiology
+143(1):29-36, doi:10.1148/radiology.143.1.7063747 (the variance as a function of the area). Newcombe 2006, Statistics
+in Medicine 25(4):559-573, doi:10.1002/sim.2324 (its method 5, the score interval). Hoeffding 1963, JASA
+58(301):13-30, section 5 (the bound for two-sample U-statistics). Pohar Perme and Manevski 2018,
+doi:10.1177/0962280218814556 (DeLong on the logit scale; a correction where the groups separate). Of Sun and Xu the
+reference, of Pohar Perme and Manevski the abstract was read; Hanley and McNeil's, Newcombe's and Hoeffding's could
+not be looked up and stand from memory.
 """
 
 from __future__ import annotations
@@ -29,15 +31,18 @@ SMALL_GROUP = 10
 def delong(positives: ArrayLike, negatives: ArrayLike, confidence: float = 0.95) -> Interval:
     """The area under the ROC curve: the chance that a positive scores above a negative, ties counted one half.
 
-    DeLong's interval on the logit scale, widened to hold the score interval with Hanley and McNeil's variance. Why, by simulation of normal and
-    exponential scores at 95 %, areas .5 to .99, 30 to 500 samples in a group: DeLong on the plain scale covered 78 to 96 %; on the
-    logit scale 93 to 96 % with equal groups up to an area of .95, but 74 to 92 % with 30 against 300 samples at .95 and .99; the
-    wider of the two 94 % or more everywhere, for a width that grows by up to 5 % below .7 and by up to a quarter at .95.
+    DeLong's interval on the logit scale, widened to hold the score interval with Hanley and McNeil's variance. Why:
+    simulated 1,200 to 2,000 times each at 95 % with normal and exponential scores, areas .5, .7, .95 and .99, and
+    groups of 30/30, 100/100, 500/500, 30/300 and 300/30, DeLong on the plain scale covered 78 to 96 % (normal
+    scores), on the logit scale 74 to 97 % (below 93 % only at .95 and .99), the score interval 90 to 100 %, the wider
+    of the two 93.6 to 100 %. What that costs in width over the logit scale: at .5 and .7 at most 1 % with equal
+    groups and 12 % with unequal ones; at .95 up to 16 % and 82 %; at .99, where the logit scale misleads most, up to
+    three times.
 
-    Where all positives lie above all negatives, or below, DeLong's variance is zero. Then any pairing of the groups gives as many pairs
-    as the smaller group has samples, all won, and Clopper-Pearson's interval for these stands in for DeLong's. Where all scores tie, the
-    score interval stands alone. With fewer than 10 samples in a group it is Hoeffding's bound, which holds at any size; with none,
-    the whole range.
+    Where all positives lie above all negatives, or below, DeLong's variance is zero. Then any pairing of the groups
+    gives as many pairs as the smaller group has samples, all won, and Clopper-Pearson's interval for these stands in
+    for DeLong's. Where all scores tie, the score interval stands alone. With fewer than 10 samples in a group it is
+    Hoeffding's bound, which holds at any size; with none, the whole range.
 
     Args:
         positives: Scores of independent examples of the first group, ``(sample,)``.
@@ -45,12 +50,13 @@ def delong(positives: ArrayLike, negatives: ArrayLike, confidence: float = 0.95)
         confidence: Between 0 and 1.
 
     Returns:
-        An area in [0, 1], never without width; ``n`` is the size of the smaller group. It holds at sizes that were fixed beforehand.
+        An area in [0, 1], never without width; ``n`` is the size of the smaller group. It holds at sizes that were
+        fixed beforehand.
 
     Raises:
         ValueError: Scores are not finite, or the confidence is not between 0 and 1.
 
-    Source: DeLong et al. 1988; Sun and Xu 2014; Newcombe 2006; Hoeffding 1963; see `method_cards.delong`.
+    Source: DeLong et al. 1988; Sun and Xu 2014; Newcombe 2006; Hoeffding 1963; see the head of this module.
     """
     alpha = alpha_of(confidence)
     first, second = finite_array("positives", positives), finite_array("negatives", negatives)
@@ -125,7 +131,7 @@ def area_and_variance(positives: Floats, negatives: Floats) -> tuple[float, floa
 
 
 def _share_below(x: Floats, ordered: Floats) -> Floats:
-    """For each of ``x`` its midrank among ``ordered``, as a share: what lies below counts one, what ties one half."""
+    """For each of ``x`` its midrank among ``ordered``, as a share: what lies below counts 1, what ties 1/2."""
     ranks = np.searchsorted(ordered, x, side="left") + np.searchsorted(ordered, x, side="right")
     return np.asarray(ranks / (2 * ordered.size))
 
@@ -138,8 +144,8 @@ def logit_z(area: float, variance: float, bound: float) -> float:
 def score_z(area: float, sizes: tuple[int, int], bound: float) -> float:
     """Distance of the area from a bound, in the standard errors that areas have if the bound is the truth.
 
-    The variance is Hanley and McNeil's for exponentially distributed scores, made symmetric by Newcombe (method 5). As it is not estimated, it
-    holds up where the groups (nearly) separate and DeLong's variance collapses.
+    The variance is Hanley and McNeil's for exponentially distributed scores, made symmetric by Newcombe (method 5).
+    As it is not estimated, it holds up where the groups (nearly) separate and DeLong's variance collapses.
 
     Args:
         area: The sample's area, in [0, 1].
@@ -196,7 +202,10 @@ def two_sided_normal_p(z: float) -> float:
 
 
 def hoeffding_radius(smaller: int, alpha: float) -> float:
-    """Half-width that holds at any size for any scores: an area is an average of means of as many pairs as the smaller group has samples."""
+    """Half-width that holds at any size for any scores.
+
+    An area is an average over pairings, each a mean of as many independent pairs as the smaller group has samples.
+    """
     return math.sqrt(math.log(2 / alpha) / (2 * smaller))
 
 

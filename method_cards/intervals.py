@@ -7,8 +7,8 @@
 | area under the ROC curve | `delong` | at the one n that was fixed beforehand |
 | counted, not sampled | `exact` | always |
 
-A bound lies outside an interval exactly when its p-value is below one minus the confidence (up to rounding of the ends).
-Nothing here imports SciPy before it is needed: it would add a fifth of a second to every start.
+A bound lies outside an interval exactly when its p-value is below one minus the confidence (to the rounding of its
+ends). Nothing here imports SciPy before it is needed: it would add a fifth of a second to every start.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ MOST_SAMPLES = 10_000_000
 
 
 def holm(p_values: ArrayLike) -> list[float]:
-    """P-values adjusted for how many there are, so that the chance of any false alarm among them stays at the level that each is held to.
+    """P-values adjusted for how many there are, by Holm's step-down procedure.
 
-    The smallest is multiplied by their number, the next by one less, and so on; none falls below an earlier one or exceeds 1.
+    Held to a level, the adjusted ones keep the chance of any false alarm among them at that level. The smallest is
+    multiplied by their number, the next by one less, and so on; none falls below an earlier one or exceeds 1.
 
     Args:
         p_values: Numbers in [0, 1], ``(test,)``; they may depend on each other in any way.
@@ -69,13 +70,18 @@ def holm(p_values: ArrayLike) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def samples_needed(interval: Interval, bound: float, range: tuple[float, float] = (0.0, 1.0)) -> int | None:  # noqa: A002 - as measurements call it
-    """Roughly how many samples in total would decide a bound that the interval straddles, if the estimate stays what it is.
+def samples_needed(
+    interval: Interval,
+    bound: float,
+    range: tuple[float, float] = (0.0, 1.0),  # noqa: A002 - as measurements call it
+) -> int | None:
+    """Roughly how many samples in total would decide a bound that the interval straddles.
 
-    For a proportion the Clopper-Pearson interval at the same share is followed to the size where it lets go of the bound. Otherwise the
-    distance from the estimate to the end that faces the bound is taken to fall as ``1 / sqrt(n)``, and as ``sqrt(log(1 + n) / n)`` if
-    the interval is an anytime one. Where that end stands at the limit of the range, its distance says too little, and Hoeffding's
-    bound gives the least number. Values with hardly any spread need fewer (their intervals shrink as ``1 / n``).
+    The estimate is taken to stay what it is. For a proportion the Clopper-Pearson interval at the same share is
+    followed to the size where it lets go of the bound. Otherwise the distance from the estimate to the end that faces
+    the bound is taken to fall as ``1 / sqrt(n)``, and as ``sqrt(log(1 + n) / n)`` if the interval is an anytime one.
+    Where that end stands at the limit of the range, its distance says too little, and Hoeffding's bound gives the
+    least number. Values with hardly any spread need fewer (their intervals shrink as ``1 / n``).
 
     Args:
         interval: What the samples said so far.
@@ -83,8 +89,8 @@ def samples_needed(interval: Interval, bound: float, range: tuple[float, float] 
         range: The least and greatest value possible; infinite where there is no bound.
 
     Returns:
-        How many in total, more than there are; the present number where the bound lies outside the interval already. None where
-        the estimate is the bound, there are no samples, or `MOST_SAMPLES` would not do.
+        How many in total, more than there are; the present number where the bound lies outside the interval already.
+        None where the estimate is the bound, there are no samples, or `MOST_SAMPLES` would not do.
 
     Raises:
         ValueError: The bound is not finite, or the range is empty.
@@ -105,12 +111,19 @@ def samples_needed(interval: Interval, bound: float, range: tuple[float, float] 
     ratio = (abs(interval.estimate - end) / distance) ** 2
     total = interval.n * ratio
     if interval.anytime:
-        for _ in "to convergence":
-            total = interval.n * ratio * math.log1p(total) / math.log1p(interval.n)
+        total = _with_logarithm(interval.n, ratio)
     if end == limit:
         total = max(total, math.log(2 / alpha_of(interval.confidence)) / 2 * ((range[1] - range[0]) / distance) ** 2)
-    needed = max(interval.n + 1, math.ceil(min(total, MOST_SAMPLES + 1)))
+    needed = max(interval.n + 1, math.ceil(round(min(total, MOST_SAMPLES + 1), 6)))
     return needed if needed <= MOST_SAMPLES else None
+
+
+def _with_logarithm(n: int, ratio: float) -> float:
+    """The ``total`` with ``total / log(1 + total) = ratio n / log(1 + n)``, by iteration: the logarithm is concave."""
+    total = n * ratio
+    for _ in range(30):
+        total = n * ratio * math.log1p(total) / math.log1p(n)
+    return total
 
 
 def _trials_needed(share: float, trials: int, bound: float, alpha: float) -> int | None:

@@ -56,14 +56,26 @@ def judge(binding: CheckBinding, measurements: Measurements, *, complete: bool, 
         if result.outcome is Outcome.ERRORED:
             return Judged(Outcome.ERRORED, result.reason, criteria, gates)
     if violated := _first(gates, Outcome.FAILED):
-        return Judged(Outcome.INVALID, f"No verdict can be given: {violated.claim} does not hold. {violated.reason}", criteria, gates)
+        return Judged(
+            Outcome.INVALID,
+            f"No verdict can be given: {violated.claim} does not hold. {violated.reason}",
+            criteria,
+            gates,
+        )
     if undecided := _first(gates, Outcome.INCONCLUSIVE):
-        return Judged(Outcome.INCONCLUSIVE, f"It is not certain that {_lower(undecided.claim)}. {undecided.reason}", criteria, gates)
+        return Judged(
+            Outcome.INCONCLUSIVE,
+            f"It is not certain that {_lower(undecided.claim)}. {undecided.reason}",
+            criteria,
+            gates,
+        )
     for outcome in (Outcome.FAILED, Outcome.INCONCLUSIVE):
         if found := _first(criteria, outcome):
             return Judged(outcome, found.reason, criteria, gates)
     reason = criteria[0].reason if len(criteria) == 1 else f"All {len(criteria)} criteria hold. {criteria[0].reason}"
-    return Judged(Outcome.PASSED, reason + (" Measuring stopped as soon as this was decided." if early else ""), criteria, gates)
+    return Judged(
+        Outcome.PASSED, reason + (" Measuring stopped as soon as this was decided." if early else ""), criteria, gates
+    )
 
 
 def is_decided(binding: CheckBinding, measurements: Measurements) -> bool:
@@ -82,10 +94,17 @@ def decide(criterion: Criterion, measurements: Measurements, *, complete: bool) 
         return _result(criterion, Outcome.ERRORED, _unmatched(criterion, measurements, found))
     series = found[0]
     if series.kind not in ANYTIME and not complete:
-        reason = f"{series.label} is decided once, at the planned number of samples, which was not reached (n = {series.n})."
+        reason = (
+            f"{series.label} is decided once, at the planned number of samples, which was not reached (n = {series.n})."
+        )
         return _result(criterion, Outcome.INCONCLUSIVE, reason, series)
     if series.kind == "mean" and not all(math.isfinite(bound) for bound in series.range):
-        return _result(criterion, Outcome.ERRORED, f"{series.label} has no bounded range, so its mean cannot be judged; bound a share instead.", series)
+        return _result(
+            criterion,
+            Outcome.ERRORED,
+            f"{series.label} has no bounded range, so its mean cannot be judged; bound a share instead.",
+            series,
+        )
     if series.kind != "exact" and series.n < LEAST_SAMPLES:
         reason = f"{series.n} samples are too few to decide anything; at least {LEAST_SAMPLES} are needed."
         return _result(criterion, Outcome.INCONCLUSIVE, reason, series)
@@ -96,10 +115,14 @@ def decide(criterion: Criterion, measurements: Measurements, *, complete: bool) 
         outcome = Outcome.FAILED
     else:
         outcome = Outcome.INCONCLUSIVE
-    nearest = min((bound for bound in (low, high) if math.isfinite(bound)), key=lambda bound: abs(bound - interval.estimate))
+    nearest = min(
+        (bound for bound in (low, high) if math.isfinite(bound)), key=lambda bound: abs(bound - interval.estimate)
+    )
     needed = intervals.samples_needed(interval, nearest, series.range) if outcome is Outcome.INCONCLUSIVE else None
     p_value = None if series.kind == "exact" else _p_value(series, nearest)
-    return _result(criterion, outcome, _sentence(criterion, series, interval, outcome, needed), series, interval, p_value, needed)
+    return _result(
+        criterion, outcome, _sentence(criterion, series, interval, outcome, needed), series, interval, p_value, needed
+    )
 
 
 def bounds(criterion: Criterion) -> tuple[float, float]:
@@ -125,12 +148,18 @@ def interval_of(series: Series, confidence: float) -> Interval:
 
 def adjusted(verdicts: Sequence[Verdict]) -> tuple[tuple[Verdict, ...], int]:
     """The verdicts with Holm-adjusted p-values over all criteria that were decided from data, and how many those are."""
-    p_values = [result.p_value for verdict in verdicts for result in (*verdict.gates, *verdict.criteria) if result.p_value is not None]
+    p_values = [
+        result.p_value
+        for verdict in verdicts
+        for result in (*verdict.gates, *verdict.criteria)
+        if result.p_value is not None
+    ]
     remaining = iter(intervals.holm(p_values))
 
     def with_holm(results: Iterable[CriterionResult]) -> tuple[CriterionResult, ...]:
         return tuple(
-            result if result.p_value is None else result.model_copy(update={"p_holm": float(next(remaining))}) for result in results
+            result if result.p_value is None else result.model_copy(update={"p_holm": float(next(remaining))})
+            for result in results
         )
 
     changed = []
@@ -162,7 +191,11 @@ def _sentence(criterion: Criterion, series: Series, interval: Interval, outcome:
         return f"{measured}: within the bound {bound}."
     if outcome is Outcome.FAILED:
         return f"{measured}: outside the bound {bound}."
-    more = f"about {needed:,} samples would decide it" if needed is not None else "no reasonable number of samples would decide it"
+    more = (
+        f"about {needed:,} samples would decide it"
+        if needed is not None
+        else "no reasonable number of samples would decide it"
+    )
     return f"{measured}: the interval straddles the bound {bound}; {more}."
 
 
@@ -176,7 +209,9 @@ def number(value: float) -> str:
 def _unmatched(criterion: Criterion, measurements: Measurements, found: list[Series]) -> str:
     where = _where(criterion.where)
     if found:
-        return f"The criterion on {criterion.measurement}{where} fits {len(found)} series; say which one under `where:`."
+        return (
+            f"The criterion on {criterion.measurement}{where} fits {len(found)} series; say which one under `where:`."
+        )
     names = {series.name for series in measurements}
     if criterion.measurement in names:
         known = ", ".join(series.label for series in measurements.select(criterion.measurement, {}))

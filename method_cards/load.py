@@ -73,7 +73,8 @@ def state(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
+            loaded = load_file(path)
+            return dict(loaded)
         loaded = torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
         raise InputError(
@@ -81,11 +82,15 @@ def state(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
             "torch.save, or set `trust: true` for this subject if you trust the author of the file like your own code"
         ) from error
     except Exception as error:
-        raise InputError(f"{path}: cannot be read as weights: {type(error).__name__}: {str(error) or 'the file is empty or cut off'}") from error
+        raise InputError(
+            f"{path}: cannot be read as weights: {type(error).__name__}: {str(error) or 'the file is empty or cut off'}"
+        ) from error
     if isinstance(loaded, torch.nn.Module):
         return loaded.state_dict()
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise InputError(f"{path}: holds a {type(loaded).__name__}, not a state dict (tensors by name); save `model.state_dict()`")
+        raise InputError(
+            f"{path}: holds a {type(loaded).__name__}, not a state dict (tensors by name); save `model.state_dict()`"
+        )
     return loaded
 
 

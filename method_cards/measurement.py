@@ -22,9 +22,13 @@ Kind: TypeAlias = Literal["exact", "mean", "proportion", "auc"]
 def _finite(name: str, values: ArrayLike, low: float, high: float) -> Floats:
     array = np.asarray(values, dtype=np.float64).reshape(-1)
     if not np.isfinite(array).all():
-        raise CheckError(f'measurement "{name}" holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite, of {array.size}')
+        raise CheckError(
+            f'measurement "{name}" holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite, of {array.size}'
+        )
     if array.size and (array.min() < low or array.max() > high):
-        raise CheckError(f'measurement "{name}" goes from {array.min():g} to {array.max():g}, outside its range {low:g} to {high:g}')
+        raise CheckError(
+            f'measurement "{name}" goes from {array.min():g} to {array.max():g}, outside its range {low:g} to {high:g}'
+        )
     array.setflags(write=False)
     return array
 
@@ -158,7 +162,9 @@ class Quantity:
 
     def per_sample(self, values: ArrayLike, **by: str | float) -> PerSample:
         """This quantity for the examples of one batch, ``(sample,)``."""
-        return PerSample(self.name, values=values, unit=self.unit, range=self.range, by=by, binary=self.kind == "proportion")
+        return PerSample(
+            self.name, values=values, unit=self.unit, range=self.range, by=by, binary=self.kind == "proportion"
+        )
 
     def two_groups(self, positives: ArrayLike, negatives: ArrayLike, **by: str | float) -> TwoGroups:
         """Scores of one batch of each of two groups."""
@@ -234,7 +240,9 @@ class Series:
     @property
     def label(self) -> str:
         """The name with its breakdown, for people."""
-        return f"{self.name} ({', '.join(f'{key} {value}' for key, value in self.by.items())})" if self.by else self.name
+        return (
+            f"{self.name} ({', '.join(f'{key} {value}' for key, value in self.by.items())})" if self.by else self.name
+        )
 
 
 class Measurements:
@@ -261,4 +269,8 @@ class Measurements:
 
     def select(self, name: str, where: Mapping[str, str | int | float]) -> list[Series]:
         """The series of this name whose breakdown has these values."""
-        return [item for item in self if item.name == name and all(item.by.get(key) == value for key, value in where.items())]
+        return [
+            item
+            for item in self
+            if item.name == name and all(item.by.get(key) == value for key, value in where.items())
+        ]

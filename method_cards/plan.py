@@ -145,7 +145,9 @@ def verdict_of(bound: Bound, outcome: Outcome, reason: str, **details: Any) -> V
     )
 
 
-def _step(bound: Bound, subject: Subject, registry: Registry, samples: int | None, steps: dict[str, Step]) -> Verdict | None:
+def _step(
+    bound: Bound, subject: Subject, registry: Registry, samples: int | None, steps: dict[str, Step]
+) -> Verdict | None:
     binding = bound.prescription.check
     assert binding is not None
     try:
@@ -156,7 +158,11 @@ def _step(bound: Bound, subject: Subject, registry: Registry, samples: int | Non
     except (MethodCardsError, ValueError) as error:
         return verdict_of(bound, Outcome.ERRORED, f"The check cannot be used: {error}")
     if missing:
-        return verdict_of(bound, Outcome.NOT_APPLICABLE, f'{binding.id} needs the data split "{missing[0]}", which the subject does not have.')
+        return verdict_of(
+            bound,
+            Outcome.NOT_APPLICABLE,
+            f'{binding.id} needs the data split "{missing[0]}", which the subject does not have.',
+        )
     if reason:
         return verdict_of(bound, Outcome.NOT_APPLICABLE, reason)
     key = f"{check.id} {check.model_dump_json()}"
@@ -178,7 +184,13 @@ def _not_applicable(prescription: Prescription, subject: Subject) -> str:
     needs = prescription.applies_when
     if needs is None:
         return ""
-    explainer = subject.explainer.get("method", "") if isinstance(subject.explainer, dict) else "callable" if subject.explainer else "none"
+    explainer = (
+        subject.explainer.get("method", "")
+        if isinstance(subject.explainer, dict)
+        else "callable"
+        if subject.explainer
+        else "none"
+    )
     kinds = {type(module).__name__ for module in subject.model.modules()}
     if needs.tasks and subject.task not in needs.tasks:
         return f"It applies to {' or '.join(needs.tasks)}; this subject's task is {subject.task}."

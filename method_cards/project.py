@@ -77,7 +77,7 @@ class ProjectConfig(_Part):
     cards: Path = Path("cards")
     """The folder of the project's own cards."""
     checks: tuple[str, ...] = ()
-    """Checks that are not packaged, each `package.module:Class`."""
+    """Checks that are not packaged, each `path.py:Class` or `package.module:Class`."""
     records: Path = Path("records")
     """The folder that runs are kept in."""
     seed: int = Field(default=0, ge=0)
@@ -107,11 +107,12 @@ class Project:
     registry: Registry
 
     @classmethod
-    def load(cls, path: Path | str = FILE) -> Project:
+    def load(cls, path: Path | str = FILE, *, checks: Sequence[str] = ()) -> Project:
         """Read a project.
 
         Args:
             path: ``method-cards.yaml`` or its folder.
+            checks: More checks that are not packaged, as ``path.py:Class`` or ``package.module:Class``.
 
         Raises:
             DocumentError: The file or a card is wrong; every problem is listed with file, line and column.
@@ -123,7 +124,7 @@ class Project:
         source = document.load(file)
         config = source.validate(ProjectConfig)
         folder = file.resolve().parent
-        registry = Registry.installed(config.checks)
+        registry = Registry.installed([*config.checks, *checks], folder)
         own = folder / config.cards
         catalog = Catalog.installed([own] if own.is_dir() else [])
         project = cls(folder, config, source, catalog, registry)
@@ -150,7 +151,9 @@ class Project:
                     prescriptions |= {f"{card}/{item.id}" for item in self.catalog.get(card).card.prescriptions}
             for key in subject.answers:
                 if key not in prescriptions:
-                    message = f'none of the subject\'s cards has a prescription "{key}".{did_you_mean(key, prescriptions)}'
+                    message = (
+                        f'none of the subject\'s cards has a prescription "{key}".{did_you_mean(key, prescriptions)}'
+                    )
                     found.append(self.document.problem((*at, "answers", key), message))
             for index, waiver in enumerate(subject.waivers):
                 if waiver.prescription not in prescriptions:
@@ -166,7 +169,9 @@ class Project:
             InputError: There is none of this name.
         """
         if subject not in self.config.subjects:
-            raise InputError(f'{self.document.path}: no subject is called "{subject}".{did_you_mean(subject, self.config.subjects)}')
+            raise InputError(
+                f'{self.document.path}: no subject is called "{subject}".{did_you_mean(subject, self.config.subjects)}'
+            )
         return self.config.subjects[subject]
 
     def cards_of(self, subject: str, only: Sequence[str] = ()) -> list[LoadedCard]:
@@ -174,8 +179,7 @@ class Project:
         listed = self.subject_config(subject).cards
         for card in only:
             self.catalog.get(card)
-        chosen = [card for card in (only or listed)]
-        return [self.catalog.get(card) for card in chosen]
+        return [self.catalog.get(card) for card in (only or listed)]
 
     def build(self, subject: str, device: str = "cpu") -> Subject:
         """Run the person's code: build the model, load its weights, make its data, and put the model on the device.

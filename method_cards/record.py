@@ -110,7 +110,11 @@ class Execution(_Data):
 
     def select(self, name: str, **by: str | float) -> list[SeriesData]:
         """The series of this name whose breakdown has these values."""
-        return [item for item in self.measurements if item.name == name and all(item.by.get(key) == value for key, value in by.items())]
+        return [
+            item
+            for item in self.measurements
+            if item.name == name and all(item.by.get(key) == value for key, value in by.items())
+        ]
 
 
 class SubjectData(_Data):
@@ -132,7 +136,7 @@ class SubjectData(_Data):
 class Record(_Data):
     """Everything that one run left."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     id: str
     """The run: its start in UTC."""
     started: dt.datetime
@@ -162,7 +166,10 @@ class Record(_Data):
     @property
     def exit_status(self) -> int:
         """0 when no MUST failed and nothing errored, else 1."""
-        bad = any(item.outcome is Outcome.ERRORED or (item.is_must and item.outcome is Outcome.FAILED) for item in self.verdicts)
+        bad = any(
+            item.outcome is Outcome.ERRORED or (item.is_must and item.outcome is Outcome.FAILED)
+            for item in self.verdicts
+        )
         return int(bad or self.status == "interrupted")
 
     def of_card(self, card: str) -> list[Verdict]:
@@ -194,7 +201,9 @@ def write(record: Record, folder: Path, arrays: Iterable[tuple[str, np.ndarray[A
 def to_json(record: Record) -> str:
     """The record as JSON, a line for each field and each list of numbers."""
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
-    return re.sub(r"\[\s+(-?\d[^\[\]{}\"]*?)\s+\]", lambda match: "[" + re.sub(r"\s+", " ", match[1]) + "]", text) + "\n"
+    return (
+        re.sub(r"\[\s+(-?\d[^\[\]{}\"]*?)\s+\]", lambda match: "[" + re.sub(r"\s+", " ", match[1]) + "]", text) + "\n"
+    )
 
 
 def read(path: Path) -> Record:
@@ -211,13 +220,17 @@ def read(path: Path) -> Record:
         raise InputError(f"{path}: is not JSON: {error}; delete the folder or run again") from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
-        raise InputError(f"{path}: schema version {version!r} is not known; this release reads version {SCHEMA_VERSION}")
+        raise InputError(
+            f"{path}: schema version {version!r} is not known; this release reads version {SCHEMA_VERSION}"
+        )
     try:
         return Record.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: is not a valid record: {where}: {first['msg']} ({error.error_count()} problems)") from error
+        raise InputError(
+            f"{path}: is not a valid record: {where}: {first['msg']} ({error.error_count()} problems)"
+        ) from error
 
 
 def read_pictures(folder: Path, data: PicturesData) -> Pictures:
@@ -227,7 +240,9 @@ def read_pictures(folder: Path, data: PicturesData) -> Pictures:
         InputError: The file lies outside the record's folder, is missing, or does not hold the arrays that the record promises.
     """
     if Path(data.file).name != data.file:
-        raise InputError(f'{folder / "record.json"}: picture file "{data.file}" must be a name within the record\'s folder')
+        raise InputError(
+            f'{folder / "record.json"}: picture file "{data.file}" must be a name within the record\'s folder'
+        )
     path = folder / data.file
     try:
         values = np.load(path, allow_pickle=False)

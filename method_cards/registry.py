@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
+from method_cards import load
 from method_cards.check import Check
 from method_cards.errors import InputError, did_you_mean
 
@@ -34,22 +35,23 @@ class Entry:
         return self.id.partition("/")[0]
 
     def load(self) -> type[Check]:
-        """Import the class.
+        """Import the class; for a file (``path.py:Class``) its path must be absolute.
 
         Raises:
             InputError: It cannot be imported, is no check, or calls itself by another id.
         """
-        module, _, name = self.value.partition(":")
         try:
-            found = getattr(importlib.import_module(module), name)
-        except Exception as error:
-            raise InputError(
-                f'check "{self.id}" of {self.distribution} cannot be loaded from {self.value}: {type(error).__name__}: {error}'
-            ) from error
+            found = load.attribute(self.value, Path())
+        except InputError as error:
+            raise InputError(f'check "{self.id}" of {self.distribution} cannot be loaded: {error}') from error
         if not (isinstance(found, type) and issubclass(found, Check)):
-            raise InputError(f'check "{self.id}" of {self.distribution}: {self.value} is not a subclass of method_cards.Check')
+            raise InputError(
+                f'check "{self.id}" of {self.distribution}: {self.value} is not a subclass of method_cards.Check'
+            )
         if found.id != self.id:
-            raise InputError(f'check "{self.id}" of {self.distribution}: {self.value} calls itself "{found.id}"; both must be the same')
+            raise InputError(
+                f'check "{self.id}" of {self.distribution}: {self.value} calls itself "{found.id}"; both must be the same'
+            )
         return found
 
 
@@ -68,18 +70,21 @@ class Registry:
         for entry in entries:
             other = self._entries.get(entry.id)
             if other is not None and other != entry:
-                raise InputError(f'check "{entry.id}" is registered twice: by {other.distribution} and by {entry.distribution}')
+                raise InputError(
+                    f'check "{entry.id}" is registered twice: by {other.distribution} and by {entry.distribution}'
+                )
             self._entries[entry.id] = entry
 
     @classmethod
-    def installed(cls, extra: Iterable[str] = ()) -> Registry:
+    def installed(cls, extra: Iterable[str] = (), folder: Path = Path()) -> Registry:
         """The checks of all installed packages.
 
         Args:
-            extra: More checks as ``package.module:Class``, for code that is not packaged.
+            extra: More checks as ``path.py:Class`` or ``package.module:Class``, for code that is not packaged.
+            folder: The folder that paths are relative to.
         """
         found = [Entry(point.name, point.value, _distribution(point)) for point in entry_points(group=GROUP)]
-        return cls([*found, *(_unpackaged(value) for value in extra)])
+        return cls([*found, *(_unpackaged(value, folder) for value in extra)])
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(sorted(self._entries.values(), key=lambda entry: entry.id))
@@ -107,13 +112,10 @@ def _distribution(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown package"
 
 
-def _unpackaged(value: str) -> Entry:
-    module, _, name = value.partition(":")
-    if not name:
-        raise InputError(f'"{value}" is not of the form package.module:Class')
-    entry = Entry("?", value, f"--check {value}")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        raise InputError(f"check {value} cannot be loaded: {type(error).__name__}: {error}") from error
-    return Entry(getattr(found, "id", entry.id), value, entry.distribution)
+def _unpackaged(value: str, folder: Path) -> Entry:
+    found = load.attribute(value, folder)
+    if not (isinstance(found, type) and issubclass(found, Check)):
+        raise InputError(f"{value} is not a subclass of method_cards.Check")
+    source, _, name = value.rpartition(":")
+    absolute = f"{(folder / source).resolve()}:{name}" if source.endswith(".py") else value
+    return Entry(found.id, absolute, f"{source}, not packaged")

@@ -13,14 +13,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from method_cards import judge, record
 from method_cards.check import Context
 from method_cards.environment import git_revision, versions
-from method_cards.errors import CheckError, InputError
+from method_cards.errors import CheckError, InputError, did_you_mean
 from method_cards.lazy import torch
 from method_cards.measurement import Exact, Measurements, PerSample, Pictures, TwoGroups, Yielded
 from method_cards.plan import Plan, Step, plan, verdict_of
@@ -96,7 +96,9 @@ class Options:
     only: Sequence[str] = ()
 
 
-def run(project: Project, subject: str, options: Options | None = None, progress: Progress | None = None) -> tuple[Record, Path]:
+def run(
+    project: Project, subject: str, options: Options | None = None, progress: Progress | None = None
+) -> tuple[Record, Path]:
     """Run the cards of a subject of a project, and keep the record.
 
     Args:
@@ -112,20 +114,8 @@ def run(project: Project, subject: str, options: Options | None = None, progress
         InputError: The subject cannot be built, or something named does not exist. Nothing was measured.
     """
     options = options or Options()
+    planned = prepare(project, subject, options)
     cards = project.cards_of(subject, options.cards)
-    known = [f"{loaded.card.id}/{item.id}" for loaded in cards for item in loaded.card.prescriptions]
-    for name in options.only:
-        if name not in known:
-            raise InputError(f'no prescription is called "{name}".{judge.did_you_mean(name, known)}')
-    built = project.build(subject, device(options.device))
-    planned = plan(
-        built,
-        cards,
-        project.registry,
-        seed=project.config.seed if options.seed is None else options.seed,
-        samples=project.config.samples if options.samples is None else options.samples,
-        only=options.only,
-    )
     started = dt.datetime.now(dt.UTC)
     folder = _run_folder(project.records / subject, started)
     today = started.date()
@@ -135,7 +125,11 @@ def run(project: Project, subject: str, options: Options | None = None, progress
         answer = project.subject_config(subject).answers.get(verdict.id)
         changes: dict[str, Any] = {"waiver": waiver, "waiver_expired": expired}
         if answer is not None and verdict.question:
-            changes |= {"answer": answer, "outcome": Outcome.ANSWERED, "reason": f"{answer.by} answered on {answer.on}: {answer.answer}"}
+            changes |= {
+                "answer": answer,
+                "outcome": Outcome.ANSWERED,
+                "reason": f"{answer.by} answered on {answer.on}: {answer.answer}",
+            }
         return verdict.model_copy(update=changes)
 
     head = Record(
@@ -144,22 +138,47 @@ def run(project: Project, subject: str, options: Options | None = None, progress
         finished=started,
         status="interrupted",
         seed=planned.seed,
-        device=str(built.device),
+        device=str(planned.subject.device),
         environment=versions(),
         git_revision=git_revision(project.folder),
-        subject=_subject_data(built, project.subject_config(subject).model),
+        subject=_subject_data(planned.subject, project.subject_config(subject).model),
         cards={loaded.card.id: loaded.document.sha256 for loaded in cards},
     )
 
     def keep(partial: Record, arrays: Arrays) -> None:
-        record.write(partial.model_copy(update={"verdicts": tuple(finish(item) for item in partial.verdicts)}), folder, arrays)
+        record.write(
+            partial.model_copy(update={"verdicts": tuple(finish(item) for item in partial.verdicts)}), folder, arrays
+        )
 
     finished = execute(planned, head, options, progress or Silent(), keep)
     final = finished.model_copy(update={"verdicts": tuple(finish(item) for item in finished.verdicts)})
     return final, record.write(final, folder)
 
 
-def execute(planned: Plan, head: Record, options: Options, progress: Progress, keep: Callable[[Record, Arrays], None]) -> Record:
+def prepare(project: Project, subject: str, options: Options) -> Plan:
+    """Build a subject of a project and decide what will run.
+
+    Raises:
+        InputError: The subject cannot be built, or something named does not exist.
+    """
+    cards = project.cards_of(subject, options.cards)
+    known = [f"{loaded.card.id}/{item.id}" for loaded in cards for item in loaded.card.prescriptions]
+    for name in options.only:
+        if name not in known:
+            raise InputError(f'no prescription is called "{name}".{did_you_mean(name, known)}')
+    return plan(
+        project.build(subject, device(options.device)),
+        cards,
+        project.registry,
+        seed=project.config.seed if options.seed is None else options.seed,
+        samples=project.config.samples if options.samples is None else options.samples,
+        only=options.only,
+    )
+
+
+def execute(
+    planned: Plan, head: Record, options: Options, progress: Progress, keep: Callable[[Record, Arrays], None]
+) -> Record:
     """Execute the steps of a plan.
 
     Args:
@@ -186,12 +205,18 @@ def execute(planned: Plan, head: Record, options: Options, progress: Progress, k
         order = {name: position for position, name in enumerate(planned.order)}
         verdicts, count = judge.adjusted(sorted([*decided, *waiting], key=lambda verdict: order[verdict.id]))
         now = dt.datetime.now(dt.UTC)
-        changes = {"finished": now, "status": state, "executions": tuple(executions), "verdicts": verdicts, "criteria": count}
+        changes = {
+            "finished": now,
+            "status": state,
+            "executions": tuple(executions),
+            "verdicts": verdicts,
+            "criteria": count,
+        }
         return head.model_copy(update=changes)
 
     for number, step in enumerate(planned.steps):
         progress.started(step)
-        execution, measurements, arrays = _execute_step(planned, step, number, options, progress)
+        execution, measurements, arrays = _execution(planned, step, number, options, progress)
         verdicts = [_verdict(bound, execution, measurements, number) for bound in step.prescriptions]
         executions.append(execution)
         decided += verdicts
@@ -245,12 +270,33 @@ class _Watch:
         return all(judge.is_decided(binding, self.measurements) for binding in bindings if binding is not None)
 
 
-def _execute_step(planned: Plan, step: Step, number: int, options: Options, progress: Progress) -> tuple[Execution, Measurements, Arrays]:
+def measure(
+    step: Step, context: Context, options: Options, progress: Progress
+) -> tuple[ExecutionStatus, str, Measurements]:
+    """Execute the check of a step, whatever it does.
+
+    Args:
+        step: The check and what it decides.
+        context: What the check is lent.
+        options: Time limit, and whether to go on when everything is decided.
+        progress: Who wants to see how it gets on.
+
+    Returns:
+        How it ended, why (empty when it ran to its end), and what was measured until then.
+    """
     measurements = Measurements()
     watch = _Watch(step, progress, measurements)
-    context = Context(planned.subject, step.samples, planned.seed, scope=step.check.id, on_examples=watch)
+    status, cause = _measure(step, replace(context, on_examples=watch), watch, measurements, options)
+    return status, cause, measurements
+
+
+def _execution(
+    planned: Plan, step: Step, number: int, options: Options, progress: Progress
+) -> tuple[Execution, Measurements, Arrays]:
+    context = Context(planned.subject, step.samples, planned.seed, scope=step.check.id)
     began = time.perf_counter()
-    status, cause = _measure(step, context, watch, measurements, options)
+    status, cause, measurements = measure(step, context, options, progress)
+    seconds = time.perf_counter() - began
     arrays = [(f"{number}-{name}.npy", pictures.values) for name, pictures in measurements.pictures.items()]
     execution = Execution(
         check=step.check.id,
@@ -260,17 +306,22 @@ def _execute_step(planned: Plan, step: Step, number: int, options: Options, prog
         status=status,
         cause=cause,
         samples=step.samples,
-        seconds=round(time.perf_counter() - began, 3),
+        seconds=round(seconds, 3),
         forward=step.passes.forward,
         backward=step.passes.backward,
         splits=_splits(context, step),
         measurements=record.data_of(measurements),
-        pictures=tuple(_pictures_data(pictures, file) for pictures, (file, _) in zip(measurements.pictures.values(), arrays, strict=True)),
+        pictures=tuple(
+            _pictures_data(pictures, file)
+            for pictures, (file, _) in zip(measurements.pictures.values(), arrays, strict=True)
+        ),
     )
     return execution, measurements, arrays
 
 
-def _measure(step: Step, context: Context, watch: _Watch, measurements: Measurements, options: Options) -> tuple[ExecutionStatus, str]:
+def _measure(
+    step: Step, context: Context, watch: _Watch, measurements: Measurements, options: Options
+) -> tuple[ExecutionStatus, str]:
     try:
         with preserved(context.subject), _time_limit(options.time_limit):
             for yielded in step.check.measure(context.subject, context):
@@ -280,11 +331,17 @@ def _measure(step: Step, context: Context, watch: _Watch, measurements: Measurem
     except KeyboardInterrupt:
         return "interrupted", "Ctrl-C"
     except _TimeLimit:
-        return "timed_out", f"It ran past its time limit of {options.time_limit:g} seconds; raise --time-limit or lower --samples."
+        return (
+            "timed_out",
+            f"It ran past its time limit of {options.time_limit:g} seconds; raise --time-limit or lower --samples.",
+        )
     except CheckError as error:
         return "errored", str(error)
     except torch.cuda.OutOfMemoryError as error:
-        return "errored", f"The GPU ran out of memory: {str(error).splitlines()[0]} Use --device cpu, or a smaller model."
+        return (
+            "errored",
+            f"The GPU ran out of memory: {str(error).splitlines()[0]} Use --device cpu, or a smaller model.",
+        )
     except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever a check does costs its own verdict and no other)
         last = traceback.extract_tb(error.__traceback__)[-1]
         return "errored", f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
@@ -306,15 +363,24 @@ def _verdict(bound: Any, execution: Execution, measurements: Measurements, numbe
     if execution.status in ("errored", "timed_out"):
         return verdict_of(bound, Outcome.ERRORED, f"The check could not measure: {execution.cause}", execution=number)
     if execution.status == "interrupted" and not len(measurements):
-        return verdict_of(bound, Outcome.ERRORED, "The run was interrupted before anything was measured; run it again.", execution=number)
+        return verdict_of(
+            bound,
+            Outcome.ERRORED,
+            "The run was interrupted before anything was measured; run it again.",
+            execution=number,
+        )
     complete = execution.status == "complete"
     judged = judge.judge(binding, measurements, complete=complete, early=execution.status == "stopped_early")
-    return verdict_of(bound, judged.outcome, judged.reason, criteria=judged.criteria, gates=judged.gates, execution=number)
+    return verdict_of(
+        bound, judged.outcome, judged.reason, criteria=judged.criteria, gates=judged.gates, execution=number
+    )
 
 
 @contextmanager
 def _time_limit(seconds: float | None) -> Iterator[None]:
-    usable = seconds is not None and hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    usable = (
+        seconds is not None and hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    )
     if not usable:
         yield
         return
@@ -362,7 +428,12 @@ def _splits(context: Context, step: Step) -> tuple[SplitData, ...]:
 
 def _pictures_data(pictures: Pictures, file: str) -> PicturesData:
     return PicturesData(
-        name=pictures.name, caption=pictures.caption, columns=pictures.columns, rows=pictures.rows, signed=pictures.signed, file=file
+        name=pictures.name,
+        caption=pictures.caption,
+        columns=pictures.columns,
+        rows=pictures.rows,
+        signed=pictures.signed,
+        file=file,
     )
 
 
@@ -372,7 +443,9 @@ def _subject_data(subject: Subject, reference: str) -> SubjectData:
     elif callable(subject.explainer):
         explainer = getattr(subject.explainer, "__name__", "a callable")
     else:
-        explainer = ", ".join(f"{key} {value}" if key != "method" else str(value) for key, value in subject.explainer.items())
+        explainer = ", ".join(
+            f"{key} {value}" if key != "method" else str(value) for key, value in subject.explainer.items()
+        )
     return SubjectData(
         id=subject.id,
         title=subject.title,

@@ -92,8 +92,12 @@ class Subject:
         names = [name for name, _ in self.model.named_modules()]
         for layer in self.layers:
             if layer not in names:
-                raise InputError(f'subject "{self.id}": the model has no layer "{layer}".{did_you_mean(layer, names[1:])}')
-        self.data = {name: split if isinstance(split, Split) else Split(name, split) for name, split in self.data.items()}
+                raise InputError(
+                    f'subject "{self.id}": the model has no layer "{layer}".{did_you_mean(layer, names[1:])}'
+                )
+        self.data = {
+            name: split if isinstance(split, Split) else Split(name, split) for name, split in self.data.items()
+        }
         self.title = self.title or self.id
         self.adapter = ADAPTERS[self.task](self.model, self.attribute_to, self.tokenizer)
         in_training = [name or "the model itself" for name, module in self.model.named_modules() if module.training]
@@ -126,7 +130,11 @@ class Subject:
         inputs, targets = self.split(split).take(indices)
         encoded = self.adapter.encode(inputs)
         device = self.device
-        moved = {name: part.to(device) for name, part in encoded.items()} if isinstance(encoded, Mapping) else encoded.to(device)
+        moved = (
+            {name: part.to(device) for name, part in encoded.items()}
+            if isinstance(encoded, Mapping)
+            else encoded.to(device)
+        )
         return Batch(moved, targets.to(device), tuple(indices))
 
     def outputs(self, batch: Batch) -> Tensor:
@@ -149,7 +157,9 @@ class Subject:
             try:
                 losses = self.adapter.losses(batch.inputs, batch.targets)
             except (IndexError, RuntimeError) as error:
-                raise CheckError(f"the loss cannot be computed: {error}; do the targets number the model's outputs from 0?") from error
+                raise CheckError(
+                    f"the loss cannot be computed: {error}; do the targets number the model's outputs from 0?"
+                ) from error
         return finite(losses, "the model's loss", batch)
 
     def view(self, batch: Batch, targets: Tensor | None = None) -> View:
@@ -160,7 +170,9 @@ class Subject:
         def outputs(at: Tensor, rows: Tensor) -> Tensor:
             return self.adapter.outputs_at(at, _rows(batch.inputs, rows))
 
-        return View(self.model, batch, features, explained, outputs, self.adapter.as_map, self.adapter.mask(batch.inputs))
+        return View(
+            self.model, batch, features, explained, outputs, self.adapter.as_map, self.adapter.mask(batch.inputs)
+        )
 
     def parameters_sha256(self) -> str:
         """SHA-256, in hexadecimal, of all parameters and buffers with their names, types and shapes."""
@@ -184,7 +196,9 @@ def finite(values: Tensor, what: str, batch: Batch) -> Tensor:
     bad = ~torch.isfinite(values.detach()).reshape(len(values), -1).all(1)
     if bool(bad.any()):
         first = batch.indices[int(bad.nonzero()[0, 0])]
-        raise CheckError(f"{what} is NaN or infinite for {int(bad.sum())} of {len(bad)} examples (first: example {first}); nothing can be measured")
+        raise CheckError(
+            f"{what} is NaN or infinite for {int(bad.sum())} of {len(bad)} examples (first: example {first}); nothing can be measured"
+        )
     return values
 
 

@@ -1,0 +1,148 @@
+"""How alike two explanations are: batched kernels on the maps' own device, one number for each example.
+
+A map is a tensor ``(batch, ...)`` of finite numbers; a mask of the same shape says which positions count.
+Sources: spearman1904; adebayo2018 (rank correlation of maps, signed and absolute).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from method_cards.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BACKGROUND_SHARE = 0.05
+"""The share of an image's positions from which on its most frequent value counts as background."""
+
+_SPREAD = 6364136223846793005
+"""An odd 64-bit multiplier (knuth1997), so that equal sums of two pixels with different channels do not happen in
+practice."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Maps, ready to be correlated with many others; make the reference maps' once.
+
+    Attributes:
+        unit: Average ranks, centred and scaled to length one, 0 where masked out, ``(batch, position)`` float64.
+        constant: Which maps have one value only (or less than two positions) and so no order at all, ``(batch,)`` bool.
+    """
+
+    unit: Tensor
+    constant: Tensor
+
+
+def average_ranks(maps: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Ranks from 1, smallest first; equal values share the average of their ranks.
+
+    Args:
+        maps: ``(batch, ...)``, finite.
+        mask: Positions that are ranked, in the shape of the maps; all for None.
+
+    Returns:
+        ``(batch, position)`` float64; 0 where masked out.
+    """
+    values = maps.detach().reshape(len(maps), -1)
+    chosen = None if mask is None else mask.expand(maps.shape).reshape(len(maps), -1)
+    if chosen is not None:
+        values = values.masked_fill(~chosen, torch.inf)
+    ordered, order = values.sort(dim=1, stable=True)
+    examples, positions = ordered.shape
+    if not positions:
+        return torch.zeros_like(values, dtype=torch.float64)
+    starts = torch.ones_like(ordered, dtype=torch.bool)
+    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    run = starts.reshape(-1).cumsum(0) - 1
+    lengths = run.bincount()
+    last = lengths.cumsum(0)
+    shared = ((2 * last - lengths + 1).double() / 2)[run].reshape(examples, positions)
+    shared -= torch.arange(examples, device=maps.device)[:, None] * positions
+    ranks = torch.empty_like(shared).scatter_(1, order, shared)
+    return ranks if chosen is None else ranks.masked_fill(~chosen, 0.0)
+
+
+def ranked(maps: Tensor, mask: Tensor | None = None) -> Ranked:
+    """Rank maps for `correlation`.
+
+    Args:
+        maps: ``(batch, ...)``, finite.
+        mask: Positions that count, in the shape of the maps; all for None.
+    """
+    ranks = average_ranks(maps, mask)
+    weights = torch.ones_like(ranks) if mask is None else mask.expand(maps.shape).reshape(ranks.shape).double()
+    # Average ranks sum to n (n + 1) / 2 whatever the ties, in halves: centring is exact, a constant map exactly 0.
+    centred = (ranks - (weights.sum(1, keepdim=True) + 1) / 2) * weights
+    length = centred.norm(dim=1, keepdim=True)
+    return Ranked(centred / length.clamp(min=0.5), length[:, 0] == 0)
+
+
+def correlation(a: Ranked, b: Ranked) -> Tensor:
+    """Spearman's rank correlation of maps that are ranked already, under the same mask.
+
+    A constant map has no order, and the correlation is not defined. Here it is 0 when one of the two is constant (they
+    share no order) and 1 when both are (neither prefers any position), so that an explainer that answers with a
+    constant is never seen to react to anything. Whoever uses the number says what it does about `Ranked.constant`.
+
+    Returns:
+        ``(batch,)`` float64 in [-1, 1], never NaN.
+    """
+    found = (a.unit * b.unit).sum(1).clamp(-1.0, 1.0)
+    return torch.where(a.constant & b.constant, torch.ones_like(found), found)
+
+
+def spearman(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Spearman's rank correlation of two maps of each example, ties averaged; see `correlation` for constant maps.
+
+    Args:
+        a: ``(batch, ...)``, finite.
+        b: The same shape.
+        mask: Positions that count, in the shape of the maps; all for None.
+
+    Returns:
+        ``(batch,)`` float64 in [-1, 1].
+    """
+    return correlation(ranked(a, mask), ranked(b, mask))
+
+
+def is_constant(maps: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Which maps have one value only where the mask is true, or less than two positions there, ``(batch,)`` bool."""
+    values = maps.detach().reshape(len(maps), -1)
+    if not values.shape[1]:
+        return torch.ones(len(maps), dtype=torch.bool, device=maps.device)
+    if mask is None:
+        return values.amax(1) == values.amin(1)
+    chosen = mask.expand(maps.shape).reshape(values.shape)
+    return values.masked_fill(~chosen, -torch.inf).amax(1) <= values.masked_fill(~chosen, torch.inf).amin(1)
+
+
+def foreground(inputs: Tensor) -> Tensor:
+    """Where each image is not background, so that many equal pixels at its edge do not decide a correlation.
+
+    Background is an image's most frequent value (for images with channels: combination of values), when that value
+    covers at least `BACKGROUND_SHARE` of the positions. An image without such a value, or with nothing else, is all
+    foreground. It depends on the image alone, neither on the rest of the batch nor on an explanation.
+
+    Args:
+        inputs: Images ``(batch, channel, height, width)``, or anything else with one value for each position, ``(batch,
+            ...)``.
+
+    Returns:
+        Bool, ``(batch, height, width)`` for images, otherwise the shape of the inputs.
+    """
+    bits = (inputs.detach().double() + 0.0).view(torch.int64)  # + 0.0 makes -0.0 and 0.0 one value
+    codes = bits[:, 0] if bits.dim() == 4 else bits  # noqa: PLR2004  (an image has four axes)
+    for channel in range(1, bits.shape[1] if bits.dim() == 4 else 1):  # noqa: PLR2004
+        codes = codes * _SPREAD + bits[:, channel]
+    flat = codes.reshape(len(codes), -1)
+    ordered = flat.sort(dim=1).values
+    place = torch.arange(flat.shape[1], device=flat.device).expand(flat.shape)
+    starts = torch.ones_like(ordered, dtype=torch.bool)
+    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    counts = place - torch.where(starts, place, 0).cummax(1).values + 1  # at a run's last position: its length
+    most, at = counts.max(1, keepdim=True)
+    found = flat != ordered.gather(1, at)
+    usable = (most >= BACKGROUND_SHARE * flat.shape[1]) & (most < flat.shape[1])
+    return (found | ~usable).reshape(codes.shape)

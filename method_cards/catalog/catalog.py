@@ -1,0 +1,213 @@
+"""All cards that can be found, each with its place on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from method_cards import document
+from method_cards.card import Card
+from method_cards.catalog.bibliography import FILE as BIBLIOGRAPHY
+from method_cards.catalog.bibliography import Reference, read_bibliography
+from method_cards.catalog.folders import CardFolder, card_folders
+from method_cards.errors import DocumentError, InputError, Problem, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from method_cards.document import Document
+
+FILE = "card.yaml"
+
+
+@dataclass(frozen=True)
+class LoadedCard:
+    """A card and where it was found.
+
+    Attributes:
+        card: The card.
+        document: Its file, for problems with their place.
+        folder: Its folder, with its figures.
+        family: The folder of its family, such as ``attribution``.
+        origin: The installed package or the folder that it came from.
+        references: The works that it rests on, by key, in the order of its ``evidence``.
+    """
+
+    card: Card
+    document: Document = field(repr=False)
+    folder: Path
+    family: str
+    origin: str
+    references: Mapping[str, Reference] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Cards by id, in the order of families and ids.
+
+    Attributes:
+        cards: The cards.
+    """
+
+    cards: Mapping[str, LoadedCard]
+
+    @classmethod
+    def installed(cls, extra: Iterable[Path | str] = ()) -> Catalog:
+        """The bundled cards, those of installed packages, and a person's own.
+
+        Raises:
+            InputError: An installed package is broken, or a card is (`DocumentError`).
+        """
+        return cls.load(card_folders(extra))
+
+    @classmethod
+    def load(cls, folders: Iterable[CardFolder | Path | str]) -> Catalog:
+        """Read all cards of some folders.
+
+        Raises:
+            DocumentError: A folder has no card, a card is wrong, does not fit its folder, or has the id of another one;
+                every problem of every card is listed.
+        """
+        loading = _Loading()
+        for folder in folders:
+            loading.add(folder if isinstance(folder, CardFolder) else CardFolder(Path(folder), str(folder)))
+        catalog = cls(
+            {item.card.id: item for item in sorted(loading.cards, key=lambda item: (item.family, item.card.id))}
+        )
+        if not loading.problems:  # else a card may seem to be missing because it is broken
+            loading.problems += catalog.dangling()
+        if loading.problems:
+            raise DocumentError(sorted(loading.problems, key=lambda found: (str(found.path), found.line, found.column)))
+        return catalog
+
+    def __contains__(self, card: object) -> bool:
+        return card in self.cards
+
+    def __iter__(self) -> Iterator[LoadedCard]:
+        return iter(self.cards.values())
+
+    def __len__(self) -> int:
+        return len(self.cards)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all cards."""
+        return tuple(self.cards)
+
+    def get(self, card: str) -> LoadedCard:
+        """A card by its id.
+
+        Raises:
+            InputError: There is no such card.
+        """
+        if card not in self.cards:
+            raise InputError(f'no card is called "{card}".{did_you_mean(card, self.cards)}')
+        return self.cards[card]
+
+    def dangling(self) -> list[Problem]:
+        """References from cards to cards and prescriptions that do not exist."""
+        prescriptions = {f"{item.card.id}/{part.id}" for item in self for part in item.card.prescriptions}
+        found = []
+        for item in self:
+            for number, related in enumerate(item.card.related_cards):
+                if related.id not in self:
+                    message = f'no card is called "{related.id}".{did_you_mean(related.id, self.cards)}'
+                    found.append(item.document.problem(("related_cards", number, "id"), message))
+            for number, prescription in enumerate(item.card.prescriptions):
+                for relation in ("depends_on", "related_to", "contradicts"):
+                    for index, ref in enumerate(getattr(prescription, relation)):
+                        if "/" in ref and ref not in prescriptions:
+                            message = f'no prescription is called "{ref}".{did_you_mean(ref, prescriptions)}'
+                            found.append(item.document.problem(("prescriptions", number, relation, index), message))
+        return found
+
+
+class _Loading:
+    """Cards and problems, gathered folder by folder."""
+
+    def __init__(self) -> None:
+        self.cards: list[LoadedCard] = []
+        self.problems: list[Problem] = []
+        self._roots: set[Path] = set()
+
+    def add(self, folder: CardFolder) -> None:
+        """Read the cards of one folder; a folder that was read already is passed over."""
+        root = folder.path.resolve()
+        if root in self._roots:
+            return
+        self._roots.add(root)
+        if not folder.path.is_dir():
+            self._refuse(folder.path, "there is no such folder")
+            return
+        files = sorted(path for path in folder.path.rglob("card.y*ml") if not _hidden(path, folder.path))
+        if not files:
+            self._refuse(folder.path, f"holds no card: put one into <family>/<card>/{FILE}, or leave the folder out")
+            return
+        references = self._bibliography(folder.path / BIBLIOGRAPHY)
+        for path in files:
+            self._card(path, folder, references)
+
+    def _bibliography(self, path: Path) -> dict[str, Reference] | None:
+        """The works of a folder; None where they could not be read."""
+        if not path.exists():
+            return {}
+        try:
+            return read_bibliography(path)
+        except DocumentError as error:
+            self.problems += error.problems
+            return None
+
+    def _card(self, path: Path, folder: CardFolder, references: Mapping[str, Reference] | None) -> None:
+        parts = path.relative_to(folder.path).parts
+        if path.name != FILE:
+            self._refuse(path, f"is called {path.name}: call it {FILE}")
+            return
+        if len(parts) != 3:  # noqa: PLR2004  (family, card, file)
+            self._refuse(path, f"stands in the wrong place: a card is <family>/<card>/{FILE} inside {folder.path}")
+            return
+        if not path.resolve().is_relative_to(folder.path.resolve()):
+            self._refuse(path, f"leads out of {folder.path}: put the file itself there")
+            return
+        try:
+            source = document.load(path)
+            card = source.validate(Card)
+        except DocumentError as error:
+            self.problems += error.problems
+            return
+        found = [*self._misplaced(card, source), *_uncited(card, source, folder, references)]
+        self.problems += found
+        if not found:
+            own = {entry.ref: references[entry.ref] for entry in card.evidence} if references is not None else {}
+            self.cards.append(LoadedCard(card, source, path.parent, parts[0], folder.origin, own))
+
+    def _misplaced(self, card: Card, source: Document) -> Iterator[Problem]:
+        folder = source.path.parent
+        if card.id != folder.name:
+            yield source.problem(("id",), f'"{card.id}" stands in the folder "{folder.name}": give both the same name')
+        for other in self.cards:
+            if other.card.id == card.id:
+                yield source.problem(("id",), f'"{card.id}" is also the id of {other.document.path}: ids are unique')
+        for number, example in enumerate(card.examples):
+            link = example.notebook
+            if link is not None and "://" not in link and not (folder / link).is_file():
+                yield source.problem(("examples", number, "notebook"), f"there is no file {link} in {folder}")
+
+    def _refuse(self, path: Path, message: str) -> None:
+        self.problems.append(Problem(path, 1, 1, "", message))
+
+
+def _uncited(
+    card: Card, source: Document, folder: CardFolder, references: Mapping[str, Reference] | None
+) -> Iterator[Problem]:
+    """Works of a card's evidence that the bibliography of its folder does not have."""
+    if references is None:
+        return
+    for number, entry in enumerate(card.evidence):
+        if entry.ref not in references:
+            message = f'{folder.path / BIBLIOGRAPHY} has no entry "{entry.ref}".{did_you_mean(entry.ref, references)}'
+            yield source.problem(("evidence", number, "ref"), message)
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)

@@ -1,0 +1,338 @@
+"""The command line. Each command reads its input, calls one function, and prints; errors of the input end with exit status 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from method_cards.catalog import Catalog
+    from method_cards.project import Project
+    from method_cards.registry import Registry
+
+app = typer.Typer(
+    name="method-cards",
+    help="Prescriptive method cards, checked against your own PyTorch model.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Format = Literal["text", "json"]
+
+ProjectOption = Annotated[
+    Path, typer.Option("--project", "-p", help="method-cards.yaml or its folder.", show_default="this folder")
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
+CardsFolderOption = Annotated[
+    list[Path] | None, typer.Option("--cards", help="A folder of more cards; may be given several times.")
+]
+
+
+def main() -> None:
+    """The entry point of the ``method-cards`` command."""
+    # Threads that spin while they wait make a busy machine many times slower; this must be set before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from method_cards.errors import InputError
+
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  (a message for the terminal)
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version
+
+        typer.echo(f"method-cards {version('method-cards')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="The folder to set up.")] = Path()) -> None:
+    """Write a commented method-cards.yaml, cards/, checks/ and mkdocs.yml for your own model."""
+    from method_cards.scaffold import write
+
+    for path, is_new in write(folder):
+        typer.echo(f"{'wrote' if is_new else 'kept '} {path}")
+    typer.echo(
+        "Next: name your model and data in method-cards.yaml, then `method-cards validate` and `method-cards run`."
+    )
+
+
+@app.command(name="list")
+def list_(format: FormatOption = "text", cards: CardsFolderOption = None, project: ProjectOption = Path()) -> None:  # noqa: A002
+    """List all cards and checks, one line each."""
+    from method_cards.render import report
+
+    catalog, registry = _library(project, cards or [])
+    if format == "json":
+        _print_json(report.listing(catalog, registry))
+    else:
+        report.print_list(catalog, registry, _console())
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str, typer.Argument(help="A card, such as integrated-gradients, or a check, such as attribution/completeness.")
+    ],
+    format: FormatOption = "text",  # noqa: A002
+    cards: CardsFolderOption = None,
+    project: ProjectOption = Path(),
+) -> None:
+    """Show a card, or a check with its parameters, cost, sources and error rates."""
+    from method_cards.errors import InputError, did_you_mean
+    from method_cards.render import report
+
+    catalog, registry = _library(project, cards or [])
+    if name in catalog:
+        loaded = catalog.get(name)
+        _print_json(report.card_summary(loaded)) if format == "json" else report.print_card(loaded, _console())
+    elif name in registry.ids:
+        entry = registry.get(name)
+        _print_json(report.check_summary(entry, catalog)) if format == "json" else report.print_check(
+            entry, catalog, _console()
+        )
+    else:
+        raise InputError(f'no card and no check is called "{name}".{did_you_mean(name, [*catalog.ids, *registry.ids])}')
+
+
+@app.command()
+def validate(
+    cards: CardsFolderOption = None,
+    project: ProjectOption = Path(),
+) -> None:
+    """Check every card, and method-cards.yaml where there is one; errors come with file, line and column."""
+    from method_cards.errors import DocumentError
+    from method_cards.project import FILE, Project, lint
+
+    file = project / FILE if project.is_dir() else project
+    loaded = Project.load(file) if file.is_file() or project != Path() else None
+    catalog, registry = _library(project, cards or [])
+    if problems := lint(catalog, registry):
+        raise DocumentError(problems)
+    subjects = f", {len(loaded.config.subjects)} subjects of {file}" if loaded else ""
+    typer.echo(f"{len(catalog)} cards and {len(registry)} checks{subjects}: no problems")
+
+
+@app.command()
+def run(
+    subject: Annotated[
+        str | None, typer.Argument(help="A subject of method-cards.yaml.", show_default="all subjects")
+    ] = None,
+    card: Annotated[
+        list[str] | None, typer.Option("--card", help="Apply this card only; may be given several times.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Decide this prescription only, as card/prescription.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Every random number follows from it.", show_default="the project's")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="How many examples a check measures.", show_default="the project's")
+    ] = None,
+    exhaustive: Annotated[
+        bool, typer.Option("--exhaustive", help="Measure all samples even when everything is decided.")
+    ] = False,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds that one check may take.", show_default="none")
+    ] = 3600,
+    check: Annotated[
+        list[str] | None, typer.Option("--check", help="One more check, as path.py:Class or package.module:Class.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would run and what it costs, and stop.")
+    ] = False,
+    format: FormatOption = "text",  # noqa: A002
+    project: ProjectOption = Path(),
+) -> None:
+    """Measure subjects against their cards; exit status 0: every MUST passed, 1: one failed or a check errored, 2: bad input."""
+    from method_cards.errors import InputError
+    from method_cards.project import Project
+    from method_cards.run import Options
+
+    loaded = Project.load(project, checks=check or [])
+    options = Options(device, seed, samples, exhaustive, time_limit, card or [], only or [])
+    names = [subject] if subject else list(loaded.config.subjects)
+    status, records, problems = 0, [], []
+    for name in names:
+        try:
+            record = _run_one(loaded, name, options, dry_run, format)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        if record is not None:
+            records.append(record)
+            status = max(status, record.exit_status)
+            if record.status == "interrupted":
+                break
+    if format == "json" and not dry_run:
+        _print_json([record.model_dump(mode="json") for record in records])
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    raise typer.Exit(2 if problems else status)
+
+
+@app.command()
+def build(
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write plain Markdown here, for any site generator, and stop.")
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="Warnings are errors.")] = True,
+    config: Annotated[Path, typer.Option("--config", help="The MkDocs configuration.")] = Path("mkdocs.yml"),
+    project: ProjectOption = Path(),
+) -> None:
+    """Build the documentation site with all recorded results in it."""
+    from method_cards.render import build as builder
+
+    if markdown is not None:
+        count = builder.write_markdown(_project(project), markdown)
+        typer.echo(f"wrote {count} files to {markdown}")
+    else:
+        typer.echo(f"built {builder.build_site(config, strict=strict)}/index.html")
+
+
+@app.command()
+def serve(
+    config: Annotated[Path, typer.Option("--config", help="The MkDocs configuration.")] = Path("mkdocs.yml"),
+    address: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1:8000",
+) -> None:
+    """Serve the site, and rebuild it when something changes."""
+    from method_cards.render import build as builder
+
+    builder.serve_site(config, address)
+
+
+@app.command()
+def notebook(
+    name: Annotated[str, typer.Argument(help="A card or a subject.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write.", show_default="notebooks/NAME.ipynb")
+    ] = None,
+    execute: Annotated[bool, typer.Option("--execute", help="Run it, so that it holds its results.")] = False,
+    project: ProjectOption = Path(),
+) -> None:
+    """Write the checklist of a card or a subject as a notebook whose cells run the checks again."""
+    from method_cards.render import notebook as notebooks
+
+    typer.echo(f"wrote {notebooks.write(_project(project), name, output, execute=execute)}")
+
+
+@app.command()
+def calibrate(
+    check: Annotated[
+        str | None, typer.Argument(help="Only prescriptions that use this check.", show_default="all")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many times each control is built and checked.")] = 60,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="How many processes share the work.")
+    ] = os.cpu_count() or 1,
+    cards: CardsFolderOption = None,
+    project: ProjectOption = Path(),
+) -> None:
+    """Measure the error rates of checks on controls with known answers, and keep them beside the cards."""
+    from method_cards.errors import InputError
+    from method_cards.render import report
+
+    catalog, registry = _library(project, cards or [])
+    chosen = [
+        (loaded, prescription)
+        for loaded in catalog
+        for prescription in loaded.card.prescriptions
+        if prescription.check is not None and check in (None, prescription.check.id)
+    ]
+    if not chosen:
+        registry.get(check or "")
+        raise InputError(f'no card uses the check "{check}", so there are no criteria to calibrate')
+    report.calibrate(chosen, registry, seeds=seeds, jobs=jobs, console=_console())
+
+
+@app.command()
+def schema(
+    what: Annotated[
+        Literal["card", "project"], typer.Argument(help="card: card.yaml, project: method-cards.yaml.")
+    ] = "card",
+) -> None:
+    """Print the JSON Schema (draft-07) of a card or of method-cards.yaml, for editors."""
+    from method_cards import schema as schemas
+
+    _print_json(schemas.card_schema() if what == "card" else schemas.project_schema())
+
+
+def _run_one(project: Project, name: str, options: Any, dry_run: bool, format: Format) -> Any:  # noqa: A002
+    from method_cards.render import progress, report
+    from method_cards.run import prepare, run
+
+    if dry_run:
+        report.print_plan(prepare(project, name, options), _console())
+        return None
+    record, path = run(project, name, options, progress.TerminalProgress(_console(stderr=True)))
+    if format == "text":
+        cards = {loaded.card.id: loaded for loaded in project.cards_of(name, options.cards)}
+        report.print_record(record, _console(), cards=cards, path=path)
+    return record
+
+
+def _project(project: Path) -> Project:
+    from method_cards.project import Project
+
+    return Project.load(project)
+
+
+def _library(project: Path, folders: Sequence[Path]) -> tuple[Catalog, Registry]:
+    from method_cards.catalog import Catalog
+    from method_cards.errors import InputError
+    from method_cards.project import FILE, Project
+    from method_cards.registry import Registry
+
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: there is no such folder of cards")
+    file = project / FILE if project.is_dir() else project
+    if file.is_file():
+        loaded = Project.load(file)
+        return (
+            Catalog.installed([loaded.folder / loaded.config.cards, *folders]) if folders else loaded.catalog
+        ), loaded.registry
+    return Catalog.installed(folders), Registry.installed()
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def _print_json(data: Any) -> None:
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""How works are cited on a card's page: by author and year, each mark a link to the list of references."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from method_cards.card import Evidence, Source
+from method_cards.render import markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from method_cards.catalog import LoadedCard
+
+
+@dataclass(frozen=True)
+class Work:
+    """One entry of a page's list of references.
+
+    Attributes:
+        key: Its key in the bibliography.
+        short: For the running text.
+        text: For the list.
+        link: Its web address; empty where it has none.
+        kind: What kind of work it is.
+        claims: What it is cited for, each with its place.
+    """
+
+    key: str
+    short: str
+    text: str
+    link: str
+    kind: str
+    claims: tuple[str, ...]
+
+
+class Citations:
+    """The works that a card cites.
+
+    Args:
+        loaded: The card.
+    """
+
+    def __init__(self, loaded: LoadedCard) -> None:
+        self.works = tuple(
+            Work(
+                key=entry.ref,
+                short=reference.short,
+                text=reference.format(),
+                link=reference.link,
+                kind=entry.kind,
+                claims=tuple(": ".join(part for part in (claim.locator, claim.text) if part) for claim in entry.claims),
+            )
+            for entry in loaded.card.evidence
+            if (reference := loaded.references.get(entry.ref)) is not None
+        )
+        self._by_key = {work.key: work for work in self.works}
+
+    def mark(self, key: str, locator: str = "") -> Markup:
+        """Author and year, as a link to the reference."""
+        work = self._by_key.get(key)
+        where = f", {locator}" if locator else ""
+        if work is None:
+            return Markup("({}{})").format(key, where)
+        return Markup('<a class="mc-cite" href="#ref-{}" title="{}">({}{})</a>').format(key, work.text, work.short, where)
+
+    def source(self, source: Source) -> Markup:
+        """A source in words: what the work reports, a note, the work, how strong it is."""
+        parts: list[Markup] = []
+        if isinstance(source, Evidence) and source.reported_effect:
+            parts.append(markdown.inline(source.reported_effect))
+        if source.note:
+            parts.append(markdown.inline(source.note))
+        if source.ref is not None:
+            parts.append(self.mark(source.ref, source.locator))
+        if isinstance(source, Evidence) and source.strength is not None:
+            parts.append(Markup('<span class="mc-tag">{}</span>').format(source.strength))
+        return Markup(" ").join(parts)
+
+    def sources(self, sources: Iterable[Source]) -> list[Markup]:
+        """Several sources."""
+        return [self.source(source) for source in sources]

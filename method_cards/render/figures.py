@@ -1,0 +1,269 @@
+"""Figures as inline SVG that follows the page's text colour, drawn once and kept by the hash of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STYLE_VERSION = "1"
+"""Goes up when the same data would be drawn differently, so that no old drawing is taken from a cache."""
+
+INK = "#010203"
+"""Stands for the page's text colour until the drawing is done."""
+
+HUES = ("#3b82c4", "#d97706", "#0f9b8e", "#9b6bd3", "#c2558f", "#7a8a3a")
+"""Legible on white and on slate, told apart with any colour vision; markers and dashes tell them apart without colour."""
+MARKERS = "osD^vP"
+DASHES = ("-", "--", "-.", ":", "-", "--")
+
+RC: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a curve: for each position the mean and where most values lie."""
+
+    label: str
+    x: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A bound of a criterion: at one position of the axis, or everywhere."""
+
+    value: float
+    text: str
+    at: float | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Lines over a numeric breakdown, such as the similarity after each stage of randomisation."""
+
+    lines: tuple[Line, ...]
+    x_label: str
+    y_label: str
+    ticks: tuple[tuple[float, str], ...] = ()
+    bounds: tuple[Bound, ...] = ()
+    range: tuple[float | None, float | None] = (None, None)
+
+    def draw(self, figure: Figure) -> None:
+        """Draw it."""
+        axes = figure.add_subplot()
+        for number, line in enumerate(self.lines):
+            hue = HUES[number % len(HUES)]
+            if any(low < high for low, high in zip(line.low, line.high, strict=True)):
+                axes.fill_between(line.x, line.low, line.high, color=hue, alpha=0.18, linewidth=0)
+            marker = MARKERS[number % len(MARKERS)]
+            style = DASHES[number % len(DASHES)]
+            axes.plot(line.x, line.mean, color=hue, marker=marker, markersize=4.5, linestyle=style, label=line.label)
+        positions = [value for value, _ in self.ticks] or sorted({x for line in self.lines for x in line.x})
+        reach = 0.35 * min((b - a for a, b in zip(positions, positions[1:], strict=False)), default=1.0)
+        for bound in self.bounds:
+            if bound.at is None:
+                axes.axhline(bound.value, color=INK, linewidth=1, linestyle=(0, (5, 3)))
+            else:
+                axes.plot([bound.at - reach, bound.at + reach], [bound.value] * 2, color=INK, linewidth=2.2, solid_capstyle="butt")
+            axes.annotate(
+                bound.text,
+                (positions[-1] + reach if bound.at is None else bound.at + reach, bound.value),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="right",
+                fontweight="bold",
+            )
+        if self.ticks:
+            slanted = sum(len(text) for _, text in self.ticks) > 60  # noqa: PLR2004  (what fits on a line)
+            axes.set_xticks(positions, [text for _, text in self.ticks], rotation=30 if slanted else 0, ha="right" if slanted else "center")
+        elif len(positions) <= 16:  # noqa: PLR2004
+            axes.set_xticks(positions)
+        _finish(axes, self.x_label, self.y_label, self.range)
+        if len(self.lines) > 1:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
+
+
+@dataclass(frozen=True)
+class Roc:
+    """How well one score tells two groups apart: the ROC curve, and where the scores of both groups lie."""
+
+    positives: tuple[float, ...]
+    negatives: tuple[float, ...]
+    name: str
+
+    def draw(self, figure: Figure) -> None:
+        """Draw it."""
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
+        true, false = _rates(np.array(self.positives), np.array(self.negatives))
+        left.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        left.plot(false, true, color=HUES[0])
+        left.set_aspect("equal")
+        _finish(left, "share of negatives", "share of positives", (0, 1))
+        left.set_xlim(0, 1)
+        both = np.concatenate([self.positives, self.negatives])
+        low, high = np.quantile(both, [0.005, 0.995])
+        bins = np.linspace(low, high if high > low else low + 1, 25)
+        for number, (values, label) in enumerate(((self.positives, "positives"), (self.negatives, "negatives"))):
+            clipped = np.clip(values, bins[0], bins[-1])
+            share = np.full(len(values), 1 / len(values))
+            right.hist(clipped, bins, weights=share, histtype="step", color=HUES[number], linestyle=DASHES[number], linewidth=1.6, label=label)
+        _finish(right, self.name, "share of examples", (0, None))
+        right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, borderaxespad=0)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Where the values of a quantity lie, one for each example, with the bound on their mean."""
+
+    values: tuple[float, ...]
+    name: str
+    bounds: tuple[Bound, ...] = ()
+
+    def draw(self, figure: Figure) -> None:
+        """Draw it."""
+        axes = figure.add_subplot()
+        axes.hist(self.values, bins=30, color=HUES[0], alpha=0.55)
+        mean = float(np.mean(self.values))
+        axes.axvline(mean, color=HUES[0], linewidth=2)
+        axes.annotate("mean", (mean, 1), xycoords=("data", "axes fraction"), xytext=(4, -9), textcoords="offset points")
+        for bound in self.bounds:
+            axes.axvline(bound.value, color=INK, linewidth=1.2, linestyle=(0, (5, 3)))
+            axes.annotate(
+                bound.text,
+                (bound.value, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(4, -22),
+                textcoords="offset points",
+                fontweight="bold",
+            )
+        _finish(axes, self.name, "examples", (0, None))
+
+
+Drawing = Curve | Roc | Histogram
+
+
+class Drawer:
+    """Draws what was not drawn before.
+
+    Args:
+        cache: The folder that keeps drawings; None to draw each time.
+    """
+
+    def __init__(self, cache: Path | None = None) -> None:
+        self._cache = cache
+
+    def __call__(self, drawing: Drawing, text: str) -> Markup:
+        """The drawing as inline SVG.
+
+        Args:
+            drawing: What to draw.
+            text: What it shows, as a finding: the alternative text.
+        """
+        content = json.dumps([STYLE_VERSION, type(drawing).__name__, asdict(drawing)])
+        key = hashlib.sha256(content.encode()).hexdigest()[:16]
+        svg = self._kept(f"{key}.svg", lambda: _svg(drawing, key))
+        head = Markup('<svg class="mc-figure" role="img" aria-label="{}"').format(" ".join(text.split()))
+        return Markup(svg.replace("<svg", head, 1))  # noqa: S704  (drawn here; every text in it was escaped by matplotlib)
+
+    def _kept(self, name: str, make: Callable[[], str]) -> str:
+        if self._cache is None:
+            return make()
+        path = self._cache / name
+        if not path.is_file():
+            self._cache.mkdir(parents=True, exist_ok=True)
+            path.write_text(make(), encoding="utf-8")
+        return path.read_text(encoding="utf-8")
+
+
+def _svg(drawing: Drawing, key: str) -> str:
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({**mpl.rcParamsDefault, **RC, "svg.hashsalt": key}):
+        figure = Figure(figsize=(6.2, 2.7), layout="constrained")
+        FigureCanvasSVG(figure)
+        drawing.draw(figure)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _for_pages(buffer.getvalue(), key)
+
+
+def _for_pages(svg: str, key: str) -> str:
+    """Matplotlib's SVG as one line for an HTML page: no prolog, no page-wide style, ids of its own, the page's colour and font."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'^<svg[^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" stroke-linejoin="round" stroke-linecap="butt">', svg)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="mc{key}-{found[1]}"' if found[1] in used else "", svg)
+    svg = re.sub(r'(?:xlink:)?href="#', f'href="#mc{key}-', svg)
+    svg = svg.replace("url(#", f"url(#mc{key}-").replace(INK, "currentColor")
+    svg = re.sub(r"font: (bold |\d+ )?([\d.]+)px [^;\"]+", lambda found: f"font-size: {found[2]}px" + ("; font-weight: bold" if found[1] else ""), svg)
+    svg = re.sub(r"font-family: [^;\"]+;?|text-anchor: start;?| transform=\"rotate\(-?0 [^)]*\)\"", "", svg)
+    svg = re.sub(r'style="([^"]*)"', _attributes, svg)
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}", tag[0]), svg)
+    svg = re.sub(r">\s+<", "><", re.sub(r"\s+", " ", svg)).strip()
+    for _ in range(3):
+        svg = re.sub(r"<g>(<(?:path|use|text)[^<>]*?(?:/>|>[^<>]*</text>))</g>|<g></g>|<defs></defs>", r"\1", svg)
+    return re.sub(r'(?<=[\d.] )([ML]) | "|(?<=d=")M | z (?=")', lambda found: found[0].strip(), svg)
+
+
+def _attributes(found: re.Match[str]) -> str:
+    """A style as attributes, which are shorter: ``style="fill: none; stroke: red"`` as ``fill="none" stroke="red"``."""
+    pairs = [item.split(":", 1) for item in found[1].split(";") if ":" in item]
+    return " ".join(f'{name.strip()}="{value.strip()}"' for name, value in pairs)
+
+
+def _finish(axes: Axes, x_label: str, y_label: str, limits: tuple[float | None, float | None]) -> None:
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    low, high = limits
+    shown = axes.get_ylim()
+    if low is not None and low < 0 <= shown[0] + 0.05 * (shown[1] - shown[0]):
+        low = 0
+    if low is not None and high is not None:
+        margin = 0.03 * (high - low)
+        axes.set_ylim(low - (margin if low else 0), high + margin)
+    elif low is not None:
+        axes.set_ylim(low, shown[1])
+    axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _rates(positives: np.ndarray[Any, Any], negatives: np.ndarray[Any, Any]) -> tuple[list[float], list[float]]:
+    """True and false positive rates at every threshold, from the highest; thinned to what can be seen."""
+    thresholds = np.unique(np.concatenate([positives, negatives]))[::-1]
+    if thresholds.size > 200:  # noqa: PLR2004
+        thresholds = thresholds[np.linspace(0, thresholds.size - 1, 200).astype(int)]
+    true = 1 - np.searchsorted(np.sort(positives), thresholds, side="left") / positives.size
+    false = 1 - np.searchsorted(np.sort(negatives), thresholds, side="left") / negatives.size
+    return [0.0, *true.tolist()], [0.0, *false.tolist()]

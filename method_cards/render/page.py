@@ -1,0 +1,160 @@
+"""Templates, links, and the few words and marks that every page shares."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+
+from method_cards.judge import number
+from method_cards.render import interval, markdown
+from method_cards.render.charts import words
+from method_cards.verdict import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from method_cards.verdict import IntervalData
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+MEANING = {
+    Outcome.PASSED: "The interval lies inside the bound.",
+    Outcome.FAILED: "The interval lies outside the bound.",
+    Outcome.INCONCLUSIVE: "The interval straddles the bound: more samples would decide.",
+    Outcome.INVALID: "A condition of the run does not hold, so its numbers mean nothing; more samples would not help.",
+    Outcome.NOT_APPLICABLE: "The prescription says nothing about this subject.",
+    Outcome.ERRORED: "The check could not measure.",
+    Outcome.UNANSWERED: "A question that nobody has answered yet.",
+    Outcome.ANSWERED: "A question that a person has answered, with evidence.",
+}
+
+GRAVITY = (
+    Outcome.FAILED,
+    Outcome.ERRORED,
+    Outcome.INVALID,
+    Outcome.INCONCLUSIVE,
+    Outcome.UNANSWERED,
+    Outcome.PASSED,
+    Outcome.ANSWERED,
+    Outcome.NOT_APPLICABLE,
+)
+"""What needs a person's attention comes first."""
+
+
+def chip(outcome: Outcome, text: str = "") -> Markup:
+    """A verdict as a word with an icon; the style sheet adds the icon and the colour."""
+    return Markup('<span class="mc-chip mc-{}" title="{}">{}</span>').format(outcome.value, MEANING[outcome], text or words(outcome.value))
+
+
+def counts(outcomes: Iterable[Outcome]) -> Markup:
+    """How many verdicts of each kind, as a row of chips, the gravest first."""
+    listed = list(outcomes)
+    chips = [chip(outcome, f"{listed.count(outcome)} {words(outcome.value)}") for outcome in GRAVITY if outcome in listed]
+    return Markup(" ").join(chips)
+
+
+def level(text: str) -> Markup:
+    """The level of a prescription as a badge."""
+    return Markup('<span class="mc-level mc-level-{}">{}</span>').format(text.partition(" ")[0].lower(), text)
+
+
+def percent(data: IntervalData) -> str:
+    """A rate with its interval, in percent."""
+    return f"{data.estimate:.0%} ({data.confidence:.0%} interval {data.low:.0%} to {data.high:.0%})".replace("%", " %")
+
+
+def duration(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 120:  # noqa: PLR2004
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"  # noqa: PLR2004
+
+
+def heading(slug: str) -> str:
+    """The words of a slug as a heading."""
+    text = words(slug)
+    return text[:1].upper() + text[1:]
+
+
+def html(text: str) -> Markup:
+    """A piece of a page as one block of HTML: without blank lines or indentation, which Markdown would read."""
+    lines = [line.strip() for line in text.splitlines()]
+    return Markup("\n\n" + "\n".join(line for line in lines if line) + "\n\n")  # noqa: S704  (made by an escaping template)
+
+
+class Links:
+    """Addresses relative to one page.
+
+    Args:
+        page: The path of the page among the Markdown files, such as ``cards/x.md``.
+        directory_urls: Whether ``cards/x.md`` is served as ``cards/x/``.
+    """
+
+    def __init__(self, page: str, *, directory_urls: bool) -> None:
+        self._page = page
+        self._directory_urls = directory_urls
+
+    def source(self, page: str, anchor: str = "") -> str:
+        """To a page, in Markdown, for the site generator to turn into an address."""
+        return posixpath.relpath(page, posixpath.dirname(self._page) or ".") + (f"#{anchor}" if anchor else "")
+
+    def page(self, page: str, anchor: str = "") -> str:
+        """To a page, in HTML."""
+        return posixpath.relpath(self._served(page), self._folder) + ("/" if self._directory_urls else "") + (f"#{anchor}" if anchor else "")
+
+    def asset(self, name: str) -> str:
+        """To a file that is served as it is."""
+        return posixpath.relpath(name, self._folder)
+
+    @property
+    def _folder(self) -> str:
+        served = self._served(self._page)
+        return (served if self._directory_urls else posixpath.dirname(served)) or "."
+
+    def _served(self, page: str) -> str:
+        if not self._directory_urls:
+            return re.sub(r"\.md$", ".html", page)
+        return re.sub(r"(^|/)index\.md$", r"\1", page).rstrip("/") or "." if page.endswith("index.md") else page.removesuffix(".md")
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """The templates, escaping whatever is not marked as safe."""
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {
+        "md": markdown.block,
+        "inline": markdown.inline,
+        "cell": markdown.cell,
+        "plain": markdown.plain,
+        "title": markdown.title,
+        "code": markdown.code,
+        "html": html,
+        "words": words,
+        "heading": heading,
+        "number": number,
+        "percent": percent,
+        "duration": duration,
+        "quoted": lambda text: Markup(json.dumps(markdown.metadata(text), ensure_ascii=False)),  # noqa: S704
+    }
+    found.globals |= {"chip": chip, "counts": counts, "level": level, "draw_interval": interval.draw, "quantity": interval.label, "Outcome": Outcome}
+    return found
+
+
+def render(template: str, **context: Any) -> str:
+    """A page as Markdown."""
+    text = environment().get_template(template).render(**context)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

@@ -1,0 +1,131 @@
+"""What a page shows of one verdict: the numbers, the drawings, the pictures, how to run it again, how often the check is right."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from method_cards import record as records
+from method_cards.errors import InputError
+from method_cards.render.charts import Chart, charts
+from method_cards.render.figures import Drawer
+from method_cards.render.pictures import Sheet, sheet
+from method_cards.verdict import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markupsafe import Markup
+
+    from method_cards.record import Record
+    from method_cards.render.source import Judged
+    from method_cards.verdict import Verdict
+
+FIGURES = "assets/figures"
+"""The folder for pictures, within the site."""
+
+UNFINISHED = {
+    "stopped_early": "Measuring stopped as soon as every criterion was decided.",
+    "interrupted": "The run was interrupted; what had been measured was kept.",
+    "timed_out": "The time limit was reached; what had been measured was kept.",
+    "errored": "The check ended with an error; what had been measured before was kept.",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn chart."""
+
+    chart: Chart
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Result:
+    """One verdict, ready to be shown.
+
+    Attributes:
+        judged: The verdict with its record.
+        figures: The drawings of what it was decided from.
+        sheets: The pictures that the check kept; shown once for all verdicts of one execution.
+        problems: Pictures that could not be read, each with the reason.
+    """
+
+    judged: Judged
+    figures: tuple[Figure, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """What was decided."""
+        return self.judged.verdict
+
+    @property
+    def record(self) -> Record:
+        """Where it stands."""
+        return self.judged.record
+
+    @property
+    def anchor(self) -> str:
+        """The place on the card's page."""
+        return f"{self.verdict.prescription}--{self.record.subject.id}"
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether a person should look at it."""
+        return self.verdict.outcome not in (Outcome.PASSED, Outcome.ANSWERED, Outcome.NOT_APPLICABLE)
+
+    @property
+    def command(self) -> str:
+        """What runs it again."""
+        kept = self.record
+        words = ["method-cards", "run", kept.subject.id, "--card", self.verdict.card, "--seed", str(kept.seed), "--device", kept.device.split(":")[0]]
+        return shlex.join(words)
+
+    @property
+    def status(self) -> str:
+        """Why the execution did not run to its end, in words; empty when it did."""
+        execution = self.judged.execution
+        if execution is None or execution.status == "complete":
+            return ""
+        return UNFINISHED[execution.status] + (f" Cause: {execution.cause}" if execution.cause else "")
+
+
+@dataclass
+class Results:
+    """Makes results, and keeps the files that they need.
+
+    Args:
+        drawer: Draws figures.
+    """
+
+    drawer: Drawer
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def of_card(self, verdicts: Sequence[Judged]) -> list[Result]:
+        """The verdicts of one subject on one card; the pictures of an execution stand with the gravest of its verdicts."""
+        owners: dict[int, Judged] = {}
+        for judged in sorted(verdicts, key=lambda judged: judged.verdict.outcome is not Outcome.FAILED):
+            if judged.verdict.execution is not None:
+                owners.setdefault(judged.verdict.execution, judged)
+        return [self._one(judged, with_pictures=judged in owners.values()) for judged in verdicts]
+
+    def _one(self, judged: Judged, *, with_pictures: bool) -> Result:
+        execution = judged.execution
+        if execution is None:
+            return Result(judged)
+        found = charts(execution, (*judged.verdict.gates, *judged.verdict.criteria))
+        figures = tuple(Figure(chart, self.drawer(chart.drawing, chart.finding)) for chart in found)
+        sheets: list[Sheet] = []
+        problems: list[str] = []
+        for data in execution.pictures if with_pictures else ():
+            try:
+                made = sheet(records.read_pictures(judged.folder, data))
+            except InputError as error:
+                problems.append(str(error))
+            else:
+                sheets.append(made)
+                self.files[f"{FIGURES}/{made.name}"] = made.png
+        return Result(judged, figures, tuple(sheets), tuple(problems))

@@ -1,0 +1,191 @@
+"""What terminal and notebook say in the same words: outcomes, measured numbers, error rates, the command that runs a check again."""
+
+from __future__ import annotations
+
+import shlex
+import unicodedata
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from method_cards import calibration
+from method_cards.judge import number
+from method_cards.verdict import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from method_cards.calibration import Calibration
+    from method_cards.card import Criterion, Prescription
+    from method_cards.catalog import LoadedCard
+    from method_cards.record import Record
+    from method_cards.verdict import CriterionResult, IntervalData, Verdict
+
+SYMBOLS = {
+    Outcome.PASSED: "✓",
+    Outcome.FAILED: "✗",
+    Outcome.INCONCLUSIVE: "~",
+    Outcome.INVALID: "⊘",
+    Outcome.NOT_APPLICABLE: "-",
+    Outcome.ERRORED: "!",
+    Outcome.UNANSWERED: "?",
+    Outcome.ANSWERED: "»",
+}
+"""A mark for each outcome that is told apart without colour; the word always stands beside it."""
+
+TROUBLE = (Outcome.FAILED, Outcome.ERRORED, Outcome.INVALID, Outcome.INCONCLUSIVE)
+"""What somebody has to look at, the worst first."""
+
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_INVISIBLE_BUT_NEEDED = "\n\t\u200d"
+
+
+def clean(text: object) -> str:
+    """Text without control characters: no card or record can move the cursor, colour the screen or turn the reading direction."""
+    return "".join(char for char in str(text) if char in _INVISIBLE_BUT_NEEDED or unicodedata.category(char) not in _HIDDEN)
+
+
+def word(outcome: Outcome) -> str:
+    """The outcome for people."""
+    return outcome.value.replace("_", " ")
+
+
+def measured(interval: IntervalData, unit: str = "") -> str:
+    """An estimate with its interval: ``0.81, 95% interval 0.77 to 0.84, n = 128``."""
+    value = f"{number(interval.estimate)} {unit}".strip()
+    if interval.method == "exact":
+        return f"{value}, an exact quantity"
+    return f"{value}, {interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}, n = {interval.n:,}"
+
+
+def counted(verdicts: Iterable[Verdict]) -> str:
+    """How many of each outcome: ``3 passed · 1 failed``."""
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    return " · ".join(f"{counts[outcome]} {word(outcome)}" for outcome in Outcome if counts[outcome]) or "nothing"
+
+
+def musts(record: Record) -> str:
+    """What became of the prescriptions of level MUST and MUST NOT."""
+    found = [verdict for verdict in record.verdicts if verdict.is_must]
+    return f"{len(found)} of {plural(len(record.verdicts), 'prescription')}: {counted(found)}" if found else "none"
+
+
+def adjusted(record: Record) -> str:
+    """How many criteria were decided, and how many decisions hold when all criteria are taken together."""
+    results = [result for verdict in record.verdicts for result in (*verdict.gates, *verdict.criteria)]
+    sampled = [result for result in results if result.p_holm is not None]
+    exact = sum(result.interval is not None and result.interval.method == "exact" for result in results)
+    decided = [result for result in sampled if result.outcome in (Outcome.PASSED, Outcome.FAILED)]
+    hold = sum(result.p_holm is not None and result.p_holm <= 1 - record.confidence for result in decided)
+    more = f"; {exact} more rest on exact quantities" if exact else ""
+    if not sampled:
+        return f"no criterion rests on a sample{more}"
+    together = f"{hold} of {plural(len(decided), 'decision')} also hold at {record.confidence:.0%} over all criteria together (Holm)"
+    return f"{len(decided)} of {len(sampled)} were decided from data; {together}{more}"
+
+
+def rates(found: Calibration) -> str:
+    """Measured error rates in one sentence."""
+    return (
+        f"On {plural(found.detection.n, 'run')} with a known defect it found {_share(found.detection)}; "
+        f"on {plural(found.false_alarm.n, 'run')} without one it raised a false alarm in {_share(found.false_alarm)}."
+    )
+
+
+def calibrated(loaded: LoadedCard, prescription: Prescription) -> tuple[Calibration | None, str]:
+    """The error rates of a prescription's check, and what has to be said of them.
+
+    Returns:
+        The calibration, None where there is none for these criteria; and a sentence: the rates, or why there are none.
+    """
+    if prescription.check is None:
+        return None, "A person answers this; there are no error rates."
+    found = calibration.read(loaded.folder).prescriptions.get(prescription.id)
+    if found is None:
+        return None, "Not calibrated: how often this check errs has not been measured."
+    if found.digest != digest(prescription):
+        return None, f"Not calibrated: the error rates of {found.measured_on} were measured with other criteria or parameters."
+    return found, rates(found)
+
+
+def digest(prescription: Prescription) -> str:
+    """What error rates are tied to; empty for a question."""
+    from method_cards import calibrate
+
+    return calibrate.digest(prescription.check) if prescription.check is not None else ""
+
+
+def rerun(record: Record, verdict: Verdict) -> str:
+    """The command that decides this one prescription again, with more samples where that would decide it."""
+    needed = [result.samples_needed for result in (*verdict.gates, *verdict.criteria) if result.samples_needed is not None]
+    more = ["--samples", str(max(needed))] if verdict.outcome is Outcome.INCONCLUSIVE and needed else []
+    return command("run", record.subject.id, "--only", verdict.id, "--seed", str(record.seed), *more)
+
+
+def command(*words: str) -> str:
+    """A command line of this package, quoted for a shell."""
+    return shlex.join(("method-cards", *words))
+
+
+def bound(criterion: Criterion) -> str:
+    """A criterion of a card: ``completeness gap ≤ 0.05 at 95% confidence``."""
+    where = ", ".join(f"{key} {value}" for key, value in criterion.where.items())
+    name = criterion.measurement.replace("_", " ") + (f" ({where})" if where else "")
+    return f"{name} {criterion.bound_text()} at {criterion.confidence:.0%} confidence"
+
+
+def source(criterion: Criterion) -> str:
+    """Where a criterion's bound comes from."""
+    cited = ", ".join(part for part in (criterion.source.ref, criterion.source.locator) if part)
+    return ": ".join(part for part in (cited, criterion.source.note) if part)
+
+
+def decisive(verdict: Verdict) -> list[CriterionResult]:
+    """The criteria that made the verdict what it is: violated or undecided conditions of the run first."""
+    gates = [gate for gate in verdict.gates if gate.outcome is not Outcome.PASSED]
+    if gates:
+        return gates
+    return [result for result in verdict.criteria if result.outcome is not Outcome.PASSED]
+
+
+def of_card(cards: Mapping[str, LoadedCard] | None, verdict: Verdict) -> tuple[LoadedCard | None, Prescription | None]:
+    """The card and the prescription that a verdict is about, where they are still there."""
+    loaded = (cards or {}).get(verdict.card)
+    if loaded is None:
+        return None, None
+    return loaded, next((item for item in loaded.card.prescriptions if item.id == verdict.prescription), None)
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: ``0.4 s``, ``12 s``, ``3 min 20 s``."""
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def value(something: Any) -> str:
+    """A parameter's value as it stands in YAML, on one line."""
+    if isinstance(something, bool):
+        return str(something).lower()
+    if something is None:
+        return "none"
+    if isinstance(something, dict):
+        return "{" + ", ".join(f"{key}: {value(item)}" for key, item in something.items()) + "}"
+    if isinstance(something, list | tuple):
+        return "[" + ", ".join(value(item) for item in something) + "]"
+    return str(something)
+
+
+def listed(items: Sequence[str]) -> str:
+    """Words in a row: ``a, b and c``."""
+    return " and ".join(part for part in (", ".join(items[:-1]), *items[-1:]) if part)
+
+
+def _share(interval: IntervalData) -> str:
+    return f"{interval.estimate:.0%} ({interval.confidence:.0%} interval {interval.low:.0%} to {interval.high:.0%})"
