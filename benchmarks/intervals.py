@@ -16,7 +16,7 @@ from method_cards import intervals
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from method_cards.interval import Floats
+    from method_cards.intervals.interval import Floats
 
 SIZES = (512, 100_000)
 

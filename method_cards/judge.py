@@ -118,8 +118,9 @@ def decide(criterion: Criterion, measurements: Measurements, *, complete: bool) 
     nearest = min(
         (bound for bound in (low, high) if math.isfinite(bound)), key=lambda bound: abs(bound - interval.estimate)
     )
-    needed = intervals.samples_needed(interval, nearest, series.range) if outcome is Outcome.INCONCLUSIVE else None
-    p_value = None if series.kind == "exact" else _p_value(series, nearest)
+    limits = (0.0, 1.0) if series.kind == "auc" else series.range
+    needed = intervals.samples_needed(interval, nearest, limits) if outcome is Outcome.INCONCLUSIVE else None
+    p_value = None if series.kind == "exact" else _p_value(series, nearest, criterion.confidence)
     return _result(
         criterion, outcome, _sentence(criterion, series, interval, outcome, needed), series, interval, p_value, needed
     )
@@ -169,12 +170,12 @@ def adjusted(verdicts: Sequence[Verdict]) -> tuple[tuple[Verdict, ...], int]:
     return tuple(changed), len(p_values)
 
 
-def _p_value(series: Series, bound: float) -> float:
+def _p_value(series: Series, bound: float, confidence: float) -> float:
     if series.kind == "proportion":
         return intervals.clopper_pearson_p(int(series.values.sum()), series.values.size, bound)
     if series.kind == "auc":
         return intervals.delong_p(series.values, series.negatives, bound)
-    return intervals.betting_p(series.values, *series.range, bound)
+    return intervals.betting_p(series.values, *series.range, bound, confidence)
 
 
 def _sentence(criterion: Criterion, series: Series, interval: Interval, outcome: Outcome, needed: int | None) -> str:

@@ -4,9 +4,9 @@ import re
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from method_cards.card.part import Loc, Markdown, Part, PrescriptionRef, Rating, Slug, Stage, Text, Url, refuse
+from method_cards.card.part import Markdown, Part, PrescriptionRef, Rating, Slug, Stage, Text, Url
 from method_cards.card.verification import CheckBinding, Evidence, Question
 
 
@@ -183,6 +183,19 @@ class Prescription(Part):
     since: str = ""
     """The version of the card that brought it."""
 
+    @field_validator("statement")
+    @classmethod
+    def _one_keyword(cls, statement: str, info: ValidationInfo) -> str:
+        level = info.data.get("level")
+        if level is None:  # it is wrong itself
+            return statement
+        found = {" ".join(match.split()) for match in _KEYWORD.findall(statement)}
+        if others := sorted(found - {level}):
+            raise ValueError(f"says {', '.join(others)} but its level is {level}: keep the keyword of the level alone")
+        if level not in found:
+            raise ValueError(f"lacks its keyword: write {level} in capitals where the sentence demands it")
+        return statement
+
     @model_validator(mode="after")
     def _verified_once(self) -> Self:
         if self.check is not None and self.question is not None:
@@ -193,17 +206,4 @@ class Prescription(Part):
             raise ValueError(
                 'has neither "check" (for a machine) nor "question" (for a person): one of them must verify it'
             )
-        refuse(self._wrong_keywords())
         return self
-
-    def _wrong_keywords(self) -> list[tuple[Loc, str]]:
-        found = {" ".join(match.split()) for match in _KEYWORD.findall(self.statement)}
-        others = sorted(found - {self.level})
-        if others:
-            message = f"says {', '.join(others)} but its level is {self.level}: keep one keyword, the one of the level"
-            return [(("statement",), message)]
-        if self.level not in found:
-            return [
-                (("statement",), f"lacks its keyword: write {self.level} in capitals where the sentence demands it")
-            ]
-        return []

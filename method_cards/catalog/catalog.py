@@ -130,6 +130,7 @@ class _Loading:
         self.cards: list[LoadedCard] = []
         self.problems: list[Problem] = []
         self._roots: set[Path] = set()
+        self._by_id: dict[str, Path] = {}
 
     def add(self, folder: CardFolder) -> None:
         """Read the cards of one folder; a folder that was read already is passed over."""
@@ -185,9 +186,9 @@ class _Loading:
         folder = source.path.parent
         if card.id != folder.name:
             yield source.problem(("id",), f'"{card.id}" stands in the folder "{folder.name}": give both the same name')
-        for other in self.cards:
-            if other.card.id == card.id:
-                yield source.problem(("id",), f'"{card.id}" is also the id of {other.document.path}: ids are unique')
+        if other := self._by_id.get(card.id):
+            yield source.problem(("id",), f'"{card.id}" is also the id of {other}: ids are unique')
+        self._by_id.setdefault(card.id, source.path)
         for number, example in enumerate(card.examples):
             link = example.notebook
             if link is not None and "://" not in link and not (folder / link).is_file():

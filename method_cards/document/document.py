@@ -57,7 +57,9 @@ class Document:
             inner = place.items.get(step)
             if inner is None:
                 return place.keys.get(step, mark)
-            at_key = inner.items or inner.empty or (key and number == len(steps) - 1)
+            if not isinstance(inner, Place):
+                return place.keys.get(step, inner) if key and number == len(steps) - 1 else inner
+            at_key = inner.items or key
             mark = place.keys.get(step, inner.mark) if at_key else inner.mark
             place = inner
         return mark

@@ -54,7 +54,7 @@ def explain(error: ValidationError, value: Any, model: type[BaseModel]) -> list[
     Returns:
         What is wrong, each once: of the alternatives of a union, only the one that comes closest.
     """
-    found = [_located(item, value) for item in error.errors(include_url=False)]
+    found = [_located(item, value) for item in error.errors(include_url=False) if not _follows(item)]
     unions: dict[FieldPath, list[_Found]] = defaultdict(list)
     explained: list[Explained] = []
     for item in found:
@@ -72,6 +72,11 @@ def holds(value: Any, step: str | int) -> bool:
     if isinstance(value, list):
         return isinstance(step, int) and step < len(value)
     return isinstance(value, dict) and step in value
+
+
+def _follows(error: Mapping[str, Any]) -> bool:
+    """Whether a list is only short because items of it are wrong, which is reported on its own."""
+    return error["type"] == "too_short" and bool(len(error["input"]) >= error["ctx"]["min_length"])
 
 
 def _located(error: Mapping[str, Any], value: Any) -> _Found:
@@ -100,7 +105,9 @@ def _closest(path: FieldPath, items: list[_Found], model: type[BaseModel]) -> li
         branches[item.branch[1] if item.branch else ""].append(item)
     kinds = [_KINDS.get(group[0].error["type"]) for group in branches.values() if len(group) == 1]
     if len(branches) > 1 and len(kinds) == len(branches) and all(kinds) and all(item.path == path for item in items):
-        expected = list(dict.fromkeys(str(kind) for kind in kinds))
+        expected = list(dict.fromkeys(map(str, kinds)))
+        if "a number" in expected and "a whole number" in expected:
+            expected.remove("a whole number")
         return [Explained(path, f"must be {_or(expected)}, not {say(items[0].error['input'])}")]
     wrong_kind = [group for group in branches.values() if any(item.path == path for item in group)]
     candidates = [group for group in branches.values() if group not in wrong_kind] or list(branches.values())
@@ -181,6 +188,8 @@ _KINDS = {
 
 def _not_allowed(value: Any, expected: str) -> str:
     allowed = [quoted or bare for quoted, bare in re.findall(r"'((?:[^'\\]|\\.)*)'|([^\s,']+)(?=,|$| or )", expected)]
+    if value is None:
+        return f"is empty: write {_or(allowed)}, or leave the key out"
     message = f"must be {_or(allowed)}, not {say(value)}"
     meant = hint(str(value), allowed)
     return f"{message}.{meant}" if meant.startswith(" Did") else message

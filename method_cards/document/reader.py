@@ -5,7 +5,7 @@ Only data is read: mappings with text keys, lists, text, numbers, true, false an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
@@ -37,19 +37,17 @@ Mark: TypeAlias = tuple[int, int]
 
 @dataclass(slots=True)
 class Place:
-    """Where a value stands, and where the values inside it stand.
+    """Where a mapping or list stands, and what is inside it.
 
     Attributes:
         mark: Where it begins.
         keys: Where the keys of a mapping stand.
-        items: The places of the values in a mapping or list.
-        empty: Whether nothing is written there.
+        items: Where the values in it stand; for text and numbers only the mark, as there are many of them.
     """
 
     mark: Mark
-    keys: dict[str | int, Mark] = field(default_factory=dict)
-    items: dict[str | int, Place] = field(default_factory=dict)
-    empty: bool = False
+    keys: dict[str | int, Mark]
+    items: dict[str | int, Place | Mark]
 
 
 @dataclass(frozen=True)
@@ -125,10 +123,10 @@ class _Reader:
 
     def __init__(self) -> None:
         self.value: Any = None
-        self.place = Place((1, 1), empty=True)
+        self.place = Place((1, 1), {}, {})
         self.findings: list[Finding] = []
         self._open: list[_Open] = []
-        self._anchors: dict[str, tuple[Any, Place, int] | None] = {}
+        self._anchors: dict[str, tuple[Any, Place | Mark, int] | None] = {}
         self._nodes = 0
         self._documents = 0
 
@@ -166,7 +164,7 @@ class _Reader:
         bare = not event.style  # None in the Python parser, "" in the one in C
         if self._open and self._awaits_key():
             self._key(event.value, mark, bare=bare)
-            self._name(event.anchor, (event.value, Place(mark), 1))
+            self._name(event.anchor, (event.value, mark, 1))
             return
         value: Any = event.value
         if bare:
@@ -174,7 +172,9 @@ class _Reader:
                 value = plain(value)
             except AmbiguousError as error:
                 self.find(mark, str(error))
-        self._complete(value, Place(mark, empty=bare and not event.value), 1, event.anchor)
+        if bare and not event.value and self._open:  # nothing is written: show what it is missing from
+            mark = self._open[-1].place.keys.get(self._open[-1].key or "", mark)
+        self._complete(value, mark, 1, event.anchor)
 
     def _key(self, key: str, mark: Mark, *, bare: bool) -> None:
         top = self._open[-1]
@@ -203,7 +203,7 @@ class _Reader:
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         value: Any = {} if isinstance(event, MappingStartEvent) else []
-        self._open.append(_Open(value, Place(mark), event.anchor))
+        self._open.append(_Open(value, Place(mark, {}, {}), event.anchor))
 
     def _alias(self, event: AliasEvent) -> None:
         mark = _mark(event)
@@ -218,11 +218,11 @@ class _Reader:
         self._count(size, mark)
         self._complete(value, place, size, None)
 
-    def _complete(self, value: Any, place: Place, size: int, anchor: str | None) -> None:
+    def _complete(self, value: Any, place: Place | Mark, size: int, anchor: str | None) -> None:
         """Put a finished value where it belongs."""
         self._name(anchor, (value, place, size))
         if not self._open:
-            self.value, self.place = value, place
+            self.value, self.place = value, place if isinstance(place, Place) else Place(place, {}, {})
             return
         top = self._open[-1]
         top.size += size
@@ -235,7 +235,7 @@ class _Reader:
             top.place.items[top.key] = place
         top.key, top.skip = None, False
 
-    def _name(self, anchor: str | None, anchored: tuple[Any, Place, int]) -> None:
+    def _name(self, anchor: str | None, anchored: tuple[Any, Place | Mark, int]) -> None:
         if anchor is not None:
             self._anchors[anchor] = anchored
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from markupsafe import Markup
 from method_cards.render.citations import Citations
 from method_cards.render.fields import fields, value_html
 from method_cards.render.page import Links, heading, render
+from method_cards.render.results import FIGURES
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def card_page(loaded: LoadedCard, source: Source, results: Results) -> str:
         fields=partial(_fields, citations=citations),
         sections=list(_sections(card, citations)),
         owners=", ".join(person.name for person in card.owners),
+        figure_folder=FIGURES,
         card_sha=hashlib.sha256(loaded.document.path.read_bytes()).hexdigest(),
     )
 
@@ -140,8 +141,3 @@ def _sections(card: Card, citations: Citations) -> Any:
     for name in LISTS:
         if values := getattr(card, name):
             yield heading(name), value_html(values, citations)
-
-
-def compact(value: Any) -> str:
-    """A parameter's value on one line."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -84,6 +84,11 @@ def heading(slug: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def compact(value: Any) -> str:
+    """A parameter's value on one line."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
 def html(text: str) -> Markup:
     """A piece of a page as one block of HTML: without blank lines or indentation, which Markdown would read."""
     lines = [line.strip() for line in text.splitlines()]
@@ -145,6 +150,7 @@ def environment() -> jinja2.Environment:
         "html": html,
         "words": words,
         "heading": heading,
+        "compact": compact,
         "number": number,
         "percent": percent,
         "duration": duration,

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from method_cards.judge import number
 from method_cards.render import words
 from method_cards.render.bar import ASCII, UNICODE, bar
 from method_cards.render.interval import label
@@ -147,8 +148,8 @@ def _block(writer: Writer, record: Record, verdict: Verdict, loaded: LoadedCard 
     rest = writer.width - title.cell_len
     writer.console.print(title.append_text(Text(("-" if writer.ascii else "─") * max(rest, 0), style=STYLES[verdict.outcome])))
     rows: list[tuple[str, RenderableType]] = [("What is wrong", _wrong(writer, verdict, prescription))]
-    rows.append(("How sure", _how_sure(writer, verdict, loaded, prescription)))
-    rows.append(("What to do", _what_to_do(writer, verdict, prescription)))
+    rows.append(("How sure", _how_sure(writer, record, verdict, loaded, prescription)))
+    rows.append(("What to do", _what_to_do(writer, record, verdict, prescription)))
     writer.fields(rows)
     writer.command("Run it again", words.rerun(record, verdict))
 
@@ -159,11 +160,8 @@ def _wrong(writer: Writer, verdict: Verdict, prescription: Prescription | None) 
     if verdict.outcome is Outcome.ERRORED or not broken:
         parts.append(writer.text(verdict.reason))
     for result in broken[:MOST_CRITERIA]:
-        condition = "A condition of this run" if result in verdict.gates else "It"
-        start = {
-            Outcome.FAILED: f"{condition} does not hold: ",
-            Outcome.INCONCLUSIVE: f"{condition} is not decided: ",
-        }.get(result.outcome, f"{result.reason} ")
+        condition = " (a condition of this run)" if result in verdict.gates else ""
+        start = {Outcome.FAILED: f"Not true here{condition}: ", Outcome.INCONCLUSIVE: f"Not decided{condition}: "}.get(result.outcome, "")
         parts.append(writer.text(f"{start}{result.claim}", STYLES[result.outcome]))
     if len(broken) > MOST_CRITERIA:
         parts.append(writer.text(f"and {len(broken) - MOST_CRITERIA} more like this", "dim"))
@@ -172,24 +170,27 @@ def _wrong(writer: Writer, verdict: Verdict, prescription: Prescription | None) 
     return Group(*parts)
 
 
-def _how_sure(writer: Writer, verdict: Verdict, loaded: LoadedCard | None, prescription: Prescription | None) -> RenderableType:
+def _how_sure(
+    writer: Writer, record: Record, verdict: Verdict, loaded: LoadedCard | None, prescription: Prescription | None
+) -> RenderableType:
     if verdict.outcome is Outcome.ERRORED:
         return writer.text("Nothing is known: an error says nothing about the model, good or bad.")
     parts: list[RenderableType] = []
     results = words.decisive(verdict)
     for result in results[:MOST_CRITERIA]:
-        parts += _drawn(writer, result)
+        parts += _drawn(writer, result, record.confidence)
     passed = sum(result.outcome is Outcome.PASSED for result in (*verdict.gates, *verdict.criteria))
     if passed:
         parts.append(writer.text(f"{words.plural(passed, 'other criterion').replace('criterions', 'criteria')} passed.", "dim"))
     if verdict.outcome is Outcome.INVALID:
         parts.append(writer.text("More samples would not help: what is off is the run itself.", STYLES[Outcome.INVALID]))
     if loaded is not None and prescription is not None:
-        parts.append(writer.text(words.calibrated(loaded, prescription)[1], "dim"))
+        execution = words.execution(record, verdict)
+        parts.append(writer.text(words.calibrated(loaded, prescription, execution.version if execution else "")[1], "dim"))
     return Group(*parts)
 
 
-def _drawn(writer: Writer, result: CriterionResult) -> list[RenderableType]:
+def _drawn(writer: Writer, result: CriterionResult, confidence: float) -> list[RenderableType]:
     if result.interval is None:
         return [writer.text(f"{label(result)}: {result.reason}")]
     drawing = bar(result, min(writer.width - 32, 60), ASCII if writer.ascii else UNICODE)
@@ -202,10 +203,14 @@ def _drawn(writer: Writer, result: CriterionResult) -> list[RenderableType]:
     rows.add_row("", Text(drawing.scale, style="dim"))
     method = "" if result.interval.method == "exact" else f" ({result.interval.method})"
     bound = f"; the bound is {result.bound}, from {result.source}" if result.source else f"; the bound is {result.bound}"
-    return [writer.text(f"{label(result)}: {words.measured(result.interval, result.unit)}{method}{bound}."), rows]
+    parts: list[RenderableType] = [writer.text(f"{label(result)}: {words.measured(result.interval, result.unit)}{method}{bound}."), rows]
+    if result.outcome is Outcome.FAILED and result.p_holm is not None and result.p_holm > 1 - confidence:
+        alone = f"It does not hold at {confidence:.0%} over all criteria of this run together (Holm-adjusted p = {number(result.p_holm)})."
+        parts.append(writer.text(alone, STYLES[Outcome.INCONCLUSIVE]))
+    return parts
 
 
-def _what_to_do(writer: Writer, verdict: Verdict, prescription: Prescription | None) -> RenderableType:
+def _what_to_do(writer: Writer, record: Record, verdict: Verdict, prescription: Prescription | None) -> RenderableType:
     remedies = prescription.remediation[:MOST_REMEDIES] if prescription is not None else ()
     if verdict.outcome is Outcome.ERRORED:
         return writer.text("Mend the cause that stands above; the other verdicts of this run hold.")
@@ -214,9 +219,7 @@ def _what_to_do(writer: Writer, verdict: Verdict, prescription: Prescription | N
         return writer.text(f"Make this true of the data or the set-up first, then run it again: {broken[0].claim}" if broken else verdict.reason)
     parts: list[RenderableType] = []
     if verdict.outcome is Outcome.INCONCLUSIVE:
-        needed = [result.samples_needed for result in words.decisive(verdict) if result.samples_needed is not None]
-        more = f"Measure more: about {max(needed):,} samples would decide it." if needed else "More samples are unlikely to decide it: treat it as not shown."
-        parts.append(writer.text(more))
+        parts.append(writer.text(words.more_samples(record, verdict)))
         parts += [writer.text("If it fails then:", "dim")] if remedies else []
     parts += [_remedy(writer, position, remedy) for position, remedy in enumerate(remedies, 1)]
     if prescription is not None and len(prescription.remediation) > MOST_REMEDIES:
@@ -241,6 +244,6 @@ def _foot(writer: Writer, record: Record, path: Path | None) -> None:
     writer.fields(rows, indent=0, label=8)
     if path is not None:
         writer.command("record", str(path), indent=0, width=8)
-    bad = record.exit_status
-    result = "exit status 1: a MUST failed, or something could not be measured" if bad else "exit status 0: no MUST failed, and nothing errored"
+    bad = record.exit_status != 0
+    result = "exit status 1: a MUST failed, something could not be measured, or the run was interrupted" if bad else "exit status 0: no MUST failed, and nothing errored"
     writer.line(result, style="bold red" if bad else "green")

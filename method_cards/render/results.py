@@ -78,6 +78,18 @@ class Result:
         return self.verdict.outcome not in (Outcome.PASSED, Outcome.ANSWERED, Outcome.NOT_APPLICABLE)
 
     @property
+    def contents(self) -> str:
+        """What the folded part holds; empty when there is nothing."""
+        gates = sum(gate.outcome is Outcome.PASSED for gate in self.verdict.gates)
+        parts = [
+            _counted(len(self.sheets), "picture", "pictures") if self.sheets else "",
+            _counted(len(self.figures), "figure", "figures") if self.figures else "",
+            _counted(gates, "condition of the run", "conditions of the run") if gates else "",
+            "problems" if self.problems else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+    @property
     def command(self) -> str:
         """What runs it again."""
         kept = self.record
@@ -129,3 +141,7 @@ class Results:
                 sheets.append(made)
                 self.files[f"{FIGURES}/{made.name}"] = made.png
         return Result(judged, figures, tuple(sheets), tuple(problems))
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from method_cards import calibration
 from method_cards.judge import number
+from method_cards.render.source import digest
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from method_cards.calibration import Calibration
     from method_cards.card import Criterion, Prescription
     from method_cards.catalog import LoadedCard
-    from method_cards.record import Record
+    from method_cards.record import Execution, Record
     from method_cards.verdict import CriterionResult, IntervalData, Verdict
 
 SYMBOLS = {
@@ -46,7 +47,12 @@ def clean(text: object) -> str:
 
 def word(outcome: Outcome) -> str:
     """The outcome for people."""
-    return outcome.value.replace("_", " ")
+    return word_of(outcome.value)
+
+
+def word_of(name: str) -> str:
+    """The value of an enumeration for people."""
+    return name.replace("_", " ")
 
 
 def measured(interval: IntervalData, unit: str = "") -> str:
@@ -91,8 +97,13 @@ def rates(found: Calibration) -> str:
     )
 
 
-def calibrated(loaded: LoadedCard, prescription: Prescription) -> tuple[Calibration | None, str]:
+def calibrated(loaded: LoadedCard, prescription: Prescription, version: str = "") -> tuple[Calibration | None, str]:
     """The error rates of a prescription's check, and what has to be said of them.
+
+    Args:
+        loaded: The card.
+        prescription: One of its prescriptions.
+        version: The version of the check that is asked about; any where empty.
 
     Returns:
         The calibration, None where there is none for these criteria; and a sentence: the rates, or why there are none.
@@ -102,23 +113,42 @@ def calibrated(loaded: LoadedCard, prescription: Prescription) -> tuple[Calibrat
     found = calibration.read(loaded.folder).prescriptions.get(prescription.id)
     if found is None:
         return None, "Not calibrated: how often this check errs has not been measured."
-    if found.digest != digest(prescription):
-        return None, f"Not calibrated: the error rates of {found.measured_on} were measured with other criteria or parameters."
+    if not found.is_current(version or found.check_version, digest(prescription.check)):
+        return None, f"Not calibrated: the error rates of {found.measured_on} are of other criteria, parameters or another version of the check."
     return found, rates(found)
-
-
-def digest(prescription: Prescription) -> str:
-    """What error rates are tied to; empty for a question."""
-    from method_cards import calibrate
-
-    return calibrate.digest(prescription.check) if prescription.check is not None else ""
 
 
 def rerun(record: Record, verdict: Verdict) -> str:
     """The command that decides this one prescription again, with more samples where that would decide it."""
-    needed = [result.samples_needed for result in (*verdict.gates, *verdict.criteria) if result.samples_needed is not None]
-    more = ["--samples", str(max(needed))] if verdict.outcome is Outcome.INCONCLUSIVE and needed else []
+    needed = samples_needed(verdict) if verdict.outcome is Outcome.INCONCLUSIVE else None
+    more = ["--samples", str(needed)] if needed is not None else []
     return command("run", record.subject.id, "--only", verdict.id, "--seed", str(record.seed), *more)
+
+
+def samples_needed(verdict: Verdict) -> int | None:
+    """About how many samples would decide all undecided criteria; None where no reasonable number would."""
+    undecided = [result for result in decisive(verdict) if result.outcome is Outcome.INCONCLUSIVE]
+    needed = [result.samples_needed for result in undecided if result.samples_needed is not None]
+    return max(needed) if needed and len(needed) == len(undecided) else None
+
+
+def more_samples(record: Record, verdict: Verdict) -> str:
+    """What to do about a verdict that is inconclusive, and whether there is data enough for it."""
+    needed = samples_needed(verdict)
+    if needed is None:
+        return "More samples are unlikely to decide it: treat it as not shown."
+    found = execution(record, verdict)
+    smallest = min(found.splits, key=lambda split: split.size, default=None) if found else None
+    if smallest is not None and smallest.size < needed:
+        lack = f'but the split "{smallest.name}" has {smallest.size:,}: add data, or treat it as not shown'
+        return f"Measure more: about {needed:,} samples would decide it, {lack}."
+    return f"Measure more: about {needed:,} samples would decide it."
+
+
+def execution(record: Record, verdict: Verdict) -> Execution | None:
+    """What a verdict was decided from; None where nothing ran."""
+    number = verdict.execution
+    return record.executions[number] if number is not None and number < len(record.executions) else None
 
 
 def command(*words: str) -> str:

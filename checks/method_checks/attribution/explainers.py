@@ -95,8 +95,7 @@ class IntegratedGradients(_Bundled):
 
     Gauss-Legendre quadrature is the default, as in Captum: at the same number of steps its completeness gap is that of
     the midpoint rule where ReLU or max-pooling put kinks into the integrand, and thousands of times smaller where the
-    network is smooth. The trapezoid rule is the textbook's; Captum's weights for it sum to ``(steps - 1) / steps``, not
-    to 1.
+    network is smooth. The trapezoid rule is the textbook's: its weights sum to 1, Captum's to ``(steps - 1) / steps``.
     """
 
     method: Literal["integrated-gradients"] = "integrated-gradients"
@@ -135,8 +134,7 @@ class GuidedBackprop(_Bundled):
     """The derivative, with negative values set to zero wherever it passes back through a ReLU.
 
     Every ReLU counts, ``nn.ReLU`` modules (in place or not) and ``torch.relu`` calls alike: the rule is attached to the
-    operations that autograd recorded, not to modules. (Tools that hook modules silently return the plain gradient for
-    functional calls.)
+    operations that autograd recorded. Tools that hook modules silently give the plain gradient for functional calls.
     """
 
     method: Literal["guided-backprop"] = "guided-backprop"

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from method_cards.betting import betting, betting_p, empirical_bernstein
-from method_cards.clopper_pearson import binomial_p, clopper_pearson, clopper_pearson_p
-from method_cards.delong import delong, delong_p
-from method_cards.interval import Interval, alpha_of, exact, finite_array, finite_number
+from method_cards.intervals.betting import betting, betting_p, empirical_bernstein
+from method_cards.intervals.clopper_pearson import binomial_p, clopper_pearson, clopper_pearson_p
+from method_cards.intervals.delong import delong, delong_p
+from method_cards.intervals.interval import Interval, alpha_of, exact, finite_array, finite_number
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from method_cards.interval import Floats, Interval, alpha_of, finite_array, finite_number
+from method_cards.intervals.interval import Floats, Interval, alpha_of, finite_array, finite_number
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -13,13 +13,13 @@ from scipy.stats import binom, binomtest
 from sklearn.metrics import roc_auc_score
 
 from method_cards import intervals
-from method_cards.delong import area_and_variance, score_z
+from method_cards.intervals.delong import area_and_variance, score_z
 from method_cards.intervals import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from method_cards.interval import Floats
+    from method_cards.intervals.interval import Floats
 
 ALPHA = 0.05
 

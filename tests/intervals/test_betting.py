@@ -12,12 +12,12 @@ import pytest
 from scipy.stats import binom
 
 from method_cards import intervals
-from method_cards.betting import bets, greatest_log_capital, hedged_capital, plug_in_bernstein
+from method_cards.intervals.betting import bets, greatest_log_capital, hedged_capital, plug_in_bernstein
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from method_cards.interval import Floats
+    from method_cards.intervals.interval import Floats
 
 ALPHA = 0.05
 HORIZON = 500

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from method_cards.interval import Interval, alpha_of, finite_number
+from method_cards.intervals.interval import Interval, alpha_of, finite_number
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> Interval:

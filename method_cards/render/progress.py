@@ -1,0 +1,158 @@
+"""How a run gets on, on standard error: a bar with the time left on a terminal, a plain line for each check elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from method_cards.render import words
+from method_cards.render.terminal import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from method_cards.card import Prescription
+    from method_cards.catalog import LoadedCard
+    from method_cards.plan import Plan, Step
+    from method_cards.record import Execution
+    from method_cards.registry import Registry
+    from method_cards.verdict import Verdict
+
+
+class TerminalProgress:
+    """Shows a run on a console; see `method_cards.run.Progress`.
+
+    Time left is what remains of the estimated passes, at the pace of the passes that were really made: a check that was decided early
+    does not make the rest look faster.
+
+    Args:
+        console: Where to show it; standard error where None.
+        clock: Gives seconds.
+    """
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._writer = Writer(self._console)
+        self._clock = clock
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._began = 0.0
+        self._left: list[Step] = []
+        self._count = 0
+        self._passed_by = 0.0
+        self._done = 0.0
+        self._examples = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def planned(self, planned: Plan) -> None:
+        """Say what is coming."""
+        self._left = list(planned.steps)
+        self._count = len(self._left)
+        self._began = self._clock()
+        passes = planned.passes
+        cost = f"about {passes.forward:,} examples forward and {passes.backward:,} forward and backward"
+        self._writer.line(f"{planned.subject.id}: {words.plural(self._count, 'check')}, {cost}", style="dim")
+        if self._count and is_live(self._console):
+            columns = (SpinnerColumn("line"), TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.percentage:>3.0f}%"))
+            self._bar = Progress(*columns, TextColumn("{task.fields[left]}"), console=self._console, transient=True)
+            self._task = self._bar.add_task("", total=sum(map(_cost, self._left)), left="")
+            self._bar.start()
+
+    def started(self, step: Step) -> None:
+        """A check begins."""
+        self._examples = 0
+        if self._bar is not None:
+            self._bar.update(self._task, description=step.check.id)
+
+    def advanced(self, step: Step, examples: int) -> None:
+        """A check has measured so many more examples."""
+        before = self._fraction(step)
+        self._examples += examples
+        self._done += _cost(step) * (self._fraction(step) - before)
+        if self._bar is not None:
+            completed = self._passed_by + _cost(step) * self._fraction(step)
+            self._bar.update(self._task, completed=completed, left=self.left(step))
+
+    def finished(self, step: Step, execution: Execution, verdicts: Sequence[Verdict]) -> None:
+        """A check has ended: say how, above the bar."""
+        self._left = [other for other in self._left if other is not step]
+        self._passed_by += _cost(step)
+        ending = {"stopped_early": ", decided early", "complete": ""}.get(execution.status, f", {words.word_of(execution.status)}")
+        number = self._count - len(self._left)
+        self._writer.line(
+            f"[{number}/{self._count}] {execution.check}: {words.counted(verdicts)} ({words.duration(execution.seconds)}{ending})"
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._passed_by)
+        if not self._left or execution.status == "interrupted":
+            self.stop()
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def left(self, step: Step) -> str:
+        """How much longer it will take, in words; empty until there is a pace to go by."""
+        remaining = sum(map(_cost, self._left)) - _cost(step) * self._fraction(step)
+        elapsed = self._clock() - self._began
+        if self._done <= 0 or elapsed < 1:
+            return ""
+        return f"about {words.duration(max(elapsed * remaining / self._done, 1))} left"
+
+    def _fraction(self, step: Step) -> float:
+        return min(self._examples / step.examples, 1.0) if step.examples else 0.0
+
+
+def is_live(console: Console) -> bool:
+    """Whether a bar may move: on a real terminal, not where output is kept as a log."""
+    stream = getattr(console.file, "isatty", None)
+    return bool(stream and stream()) and not console.is_dumb_terminal and os.environ.get("CI", "").lower() in ("", "0", "false")
+
+
+def calibrate(
+    chosen: Sequence[tuple[LoadedCard, Prescription]], registry: Registry, *, seeds: int, jobs: int, console: Console
+) -> None:
+    """Measure the error rates of prescriptions' checks, print them and keep them beside their cards.
+
+    Args:
+        chosen: Cards, each with one of its prescriptions that has a check.
+        registry: Where checks are found.
+        seeds: How many times each control is built and checked.
+        jobs: How many processes share the work.
+        console: Where the rates go; progress goes to standard error.
+    """
+    from method_cards.calibrate import calibrate as measure
+    from method_cards.calibrate import keep
+
+    writer, errors = Writer(console), Console(stderr=True, highlight=False)
+    with Progress(SpinnerColumn("line"), TextColumn("{task.description} {task.completed} runs"), console=errors, disable=not is_live(errors)) as bar:
+        for loaded, prescription in chosen:
+            full = f"{loaded.card.id}/{prescription.id}"
+            task = bar.add_task(full, total=None)
+            found = measure(loaded, prescription, registry, seeds=seeds, jobs=jobs, advanced=lambda task=task: bar.advance(task))  # type: ignore[misc]
+            bar.remove_task(task)
+            path = keep(loaded, [found])
+            writer.line(writer.text(full, "bold"), writer.text(f"  {words.duration(found.seconds)}", "dim"))
+            writer.line(words.rates(found), indent=2)
+            for control in found.controls:
+                shares = f"{control.expected} of {control.runs}"
+                writer.line(f"{control.kind}: {control.control}: {shares} {EXPECTED[control.kind]}", style="dim", indent=4)
+            writer.line(f"kept in {path}", style="dim", indent=2)
+
+
+EXPECTED = {"defect": "failed for the right reason", "confounded": "refused a verdict", "sound": "false alarms"}
+
+
+def _cost(step: Step) -> float:
+    return max(step.cost, 1.0)

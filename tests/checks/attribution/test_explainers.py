@@ -1,0 +1,558 @@
+"""Explainers agree with Captum and with their formulas, touch nothing, and refuse what they cannot explain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from captum import attr
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from method_cards.check import Passes
+from method_cards.errors import CheckError, InputError
+from method_cards.subject import Subject, View
+from method_checks.attribution.explainers import (
+    METHODS,
+    CustomExplainer,
+    EdgeFilter,
+    Explainer,
+    Gradient,
+    GuidedBackprop,
+    InputItself,
+    InputXGradient,
+    IntegratedGradients,
+    Noise,
+    baseline_of,
+    resolve,
+)
+from method_checks.attribution.gradients import Quadrature, logit_gradients, quadrature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COUNT = 6
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed))
+
+
+def cnn(*, in_place: bool = False) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(inplace=in_place),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(inplace=in_place),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(128, 4),
+    ).eval()
+
+
+def mlp(activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = (nn.Linear(5, 16), activation(), nn.Linear(16, 16), activation(), nn.Linear(16, 3))
+    return nn.Sequential(*layers).eval()
+
+
+class FunctionalReLU(nn.Module):
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers[4](torch.relu(self.layers[2](nn.functional.relu(self.layers[0](x)))))  # type: ignore[no-any-return]
+
+
+class Changed(nn.Module):
+    """A model behind a function of its input."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.change = change
+        self.model = mlp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(self.change(x))  # type: ignore[no-any-return]
+
+
+def images(model: nn.Module, explainer: Any = None) -> Subject:
+    data = (draw(COUNT, 3, 8, 8), torch.zeros(COUNT, dtype=torch.long))
+    return Subject("images", "image-classification", model, {"test": data}, explainer=explainer)
+
+
+def table(model: nn.Module, explainer: Any = None) -> Subject:
+    data = (draw(COUNT, 5), torch.zeros(COUNT, dtype=torch.long))
+    return Subject("table", "tabular-classification", model, {"test": data}, explainer=explainer)
+
+
+def bert() -> Subject:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=40,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=16,
+        num_labels=3,
+    )
+    model = BertForSequenceClassification(config).eval()
+    ids = torch.randint(1, 40, (COUNT, 7), generator=generator())
+    lengths = torch.tensor([7, 5, 3, 7, 2, 6])
+    mask = (torch.arange(7) < lengths[:, None]).long()
+    data = ({"input_ids": ids * mask, "attention_mask": mask}, torch.zeros(COUNT, dtype=torch.long))
+    return Subject("bert", "text-classification", model, {"test": data})
+
+
+def view_of(subject: Subject, *examples: int) -> View:
+    """The examples, explained for classes that differ, whatever the model predicts."""
+    chosen = examples or tuple(range(COUNT))
+    batch = subject.batch("test", chosen)
+    return subject.view(batch, torch.tensor([example % 3 for example in chosen]))
+
+
+SUBJECTS = {"cnn": lambda: images(cnn()), "mlp": lambda: table(mlp())}
+
+CAPTUM: dict[str, tuple[Explainer, Callable[[nn.Module, Tensor, Tensor], Tensor]]] = {
+    "gradient": (Gradient(), lambda model, x, t: attr.Saliency(model).attribute(x, t, abs=False)),
+    "input-x-gradient": (InputXGradient(), lambda model, x, t: attr.InputXGradient(model).attribute(x, t)),
+    "gauss-legendre": (
+        IntegratedGradients(steps=20),
+        lambda model, x, t: attr.IntegratedGradients(model).attribute(x, target=t, n_steps=20, method="gausslegendre"),
+    ),
+    "midpoint": (
+        IntegratedGradients(steps=20, quadrature="midpoint", baseline=0.3),
+        lambda model, x, t: attr.IntegratedGradients(model).attribute(x, 0.3, t, n_steps=20, method="riemann_middle"),
+    ),
+    "without multiplication": (
+        IntegratedGradients(steps=20, multiply_by_inputs=False),
+        lambda model, x, t: attr.IntegratedGradients(model, multiply_by_inputs=False).attribute(
+            x, target=t, n_steps=20
+        ),
+    ),
+    "trapezoid": (
+        IntegratedGradients(steps=20, quadrature="trapezoid"),
+        lambda model, x, t: (
+            attr.IntegratedGradients(model).attribute(x, target=t, n_steps=20, method="riemann_trapezoid") * 20 / 19
+        ),
+    ),
+    "guided-backprop": (GuidedBackprop(), lambda model, x, t: attr.GuidedBackprop(model).attribute(x, t)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU activations:UserWarning")
+@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize("case", CAPTUM)
+def test_agrees_with_captum(subject: str, case: str) -> None:
+    """Each method gives Captum's attributions (its trapezoid rule after its weights are made to sum to 1)."""
+    view = view_of(SUBJECTS[subject]())
+    explainer, captum = CAPTUM[case]
+    expected = captum(view.model, view.features.clone().requires_grad_(), view.targets)
+    torch.testing.assert_close(explainer.explain(view, generator()), expected.detach(), rtol=0, atol=1e-5)
+
+
+def test_gradient_is_the_limit_of_differences() -> None:
+    """The gradient is what central differences approach, one example and one feature at a time."""
+    model = mlp(nn.Tanh).double()
+    subject = Subject("s", "tabular-classification", model, {"test": (draw(COUNT, 5).double(), torch.zeros(COUNT))})
+    view = view_of(subject)
+    step = 1e-5
+    expected = torch.zeros_like(view.features)
+    for example, target in enumerate(view.targets.tolist()):
+        for feature in range(5):
+            shift = torch.zeros(5, dtype=torch.float64)
+            shift[feature] = step
+            x = view.features[example]
+            expected[example, feature] = (model((x + shift)[None])[0, target] - model((x - shift)[None])[0, target]) / (
+                2 * step
+            )
+    torch.testing.assert_close(Gradient().explain(view, generator()), expected.detach(), rtol=0, atol=1e-8)
+    torch.testing.assert_close(
+        InputXGradient().explain(view, generator()), (expected * view.features).detach(), rtol=0, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize("rule", ["gauss-legendre", "midpoint", "trapezoid"])
+def test_integrated_gradients_follows_its_formula(rule: Quadrature) -> None:
+    """Integrated Gradients is (x - x') times the weighted sum of gradients along the line, example by example."""
+    view = view_of(table(mlp(nn.GELU)))
+    explainer = IntegratedGradients(steps=7, quadrature=rule, baseline="minimum", block=10)
+    expected = torch.zeros_like(view.features)
+    for example, target in enumerate(view.targets.tolist()):
+        x = view.features[example]
+        start = torch.full_like(x, float(x.min()))
+        for alpha, weight in zip(*quadrature(rule, 7), strict=True):
+            point = (start + alpha * (x - start)).requires_grad_()
+            (gradient,) = torch.autograd.grad(view.model(point[None])[0, target], point)
+            expected[example] += weight * gradient * (x - start)
+    torch.testing.assert_close(explainer.explain(view, generator()), expected, rtol=0, atol=1e-6)
+
+
+def test_integrated_gradients_of_a_quadratic_form_is_exact() -> None:
+    """For f(x) = x A x the attribution of feature i is x_i (A x)_i when A is symmetric, from two points on."""
+
+    class Quadratic(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([torch.einsum("bi,ij,bj->b", x, matrix, x) for matrix in matrices], 1)
+
+    matrices = [half + half.T for half in draw(3, 5, 5)]
+    view = view_of(table(Quadratic().eval()))
+    found = IntegratedGradients(steps=2).explain(view, generator())
+    for example, target in enumerate(view.targets.tolist()):
+        x = view.features[example]
+        torch.testing.assert_close(found[example], x * (matrices[target] @ x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gauss-legendre", "midpoint", "trapezoid"])
+def test_quadrature_weights_sum_to_one(name: Quadrature) -> None:
+    """Every rule integrates a constant and a straight line exactly."""
+    for steps in (2, 5, 64, 512):
+        points, weights = quadrature(name, steps)
+        assert sum(weights) == pytest.approx(1, abs=1e-12)
+        assert sum(point * weight for point, weight in zip(points, weights, strict=True)) == pytest.approx(
+            0.5, abs=1e-12
+        )
+
+
+def test_attributions_add_up_to_the_change_of_the_logit() -> None:
+    """Integrated Gradients is complete up to its quadrature error, and only then claims to be."""
+    view = view_of(images(cnn()))
+    explainer = IntegratedGradients(steps=256)
+    with torch.no_grad():
+        ends = [view.outputs(at, view.rows) for at in (view.features, explainer.baseline_of(view.features))]
+    change = (ends[0] - ends[1]).gather(1, view.targets[:, None])[:, 0]
+    torch.testing.assert_close(explainer.explain(view, generator()).sum((1, 2, 3)), change, rtol=0, atol=2e-3)
+    assert explainer.claims_completeness
+    assert not IntegratedGradients(multiply_by_inputs=False).claims_completeness
+    assert not Gradient().claims_completeness
+
+
+def test_guided_backprop_follows_its_rule() -> None:
+    """What passes back through a ReLU is what is positive, where the activation is positive (springenberg2015)."""
+    model = mlp()
+    view = view_of(table(model))
+    expected = torch.zeros_like(view.features)
+    with torch.no_grad():
+        for example, target in enumerate(view.targets.tolist()):
+            first = model[0](view.features[example])
+            second = model[2](first.clamp(min=0))
+            signal = model[4].weight[target]
+            signal = torch.where((second > 0) & (signal > 0), signal, 0) @ model[2].weight
+            expected[example] = torch.where((first > 0) & (signal > 0), signal, 0) @ model[0].weight
+    torch.testing.assert_close(GuidedBackprop().explain(view, generator()), expected, rtol=0, atol=1e-6)
+
+
+def test_guided_backprop_sees_functional_and_in_place_relu() -> None:
+    """Guided Backprop is the same for nn.ReLU, nn.ReLU in place and torch.relu, and differs from the gradient."""
+    plain, functional = view_of(table(mlp())), view_of(table(FunctionalReLU(mlp())))
+    guided = GuidedBackprop().explain(plain, generator())
+    torch.testing.assert_close(GuidedBackprop().explain(functional, generator()), guided)
+    assert not torch.allclose(guided, Gradient().explain(plain, generator()), atol=1e-3)
+    in_place = GuidedBackprop().explain(view_of(images(cnn(in_place=True))), generator())
+    torch.testing.assert_close(in_place, GuidedBackprop().explain(view_of(images(cnn())), generator()))
+
+
+def test_guided_backprop_refuses_a_model_without_relu() -> None:
+    """Without a ReLU the result would be the plain gradient: it is refused."""
+    with pytest.raises(CheckError, match="changes how the gradient passes ReLUs, and the model computes none"):
+        GuidedBackprop().explain(view_of(table(mlp(nn.GELU))), generator())
+
+
+def test_edges_are_those_of_scipy() -> None:
+    """The edge filter is the Sobel magnitude of each channel, and needs images."""
+    from scipy import ndimage
+
+    view = view_of(images(cnn()))
+    found = EdgeFilter().explain(view, generator())
+    image = view.features[1, 2].numpy()
+    sobel = [torch.from_numpy(ndimage.sobel(image, axis, mode="nearest")) for axis in (0, 1)]
+    torch.testing.assert_close(found[1, 2], torch.hypot(*sobel))
+    with pytest.raises(CheckError, match="needs images"):
+        EdgeFilter().explain(view_of(table(mlp())), generator())
+
+
+def test_nulls_know_no_model() -> None:
+    """Noise depends on the generator alone, the input itself on the features alone."""
+    view = view_of(table(mlp()))
+    noise = Noise().explain(view, generator(1))
+    assert torch.equal(noise, Noise().explain(view_of(table(mlp(nn.GELU))), generator(1)))
+    running = generator(1)
+    assert not torch.equal(Noise().explain(view, running), Noise().explain(view, running))
+    found = InputItself().explain(view, generator())
+    assert torch.equal(found, view.features)
+    assert found.data_ptr() != view.features.data_ptr()
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "noise"])
+@pytest.mark.parametrize("make", [lambda: images(cnn(in_place=True)), bert], ids=["cnn", "bert"])
+def test_does_not_depend_on_the_batch(method: str, make: Callable[[], Subject]) -> None:
+    """An example's attributions are the same alone and among others, in any order and any block."""
+    subject = make()
+    if subject.id == "bert" and method in {"guided-backprop", "edges"}:
+        pytest.skip("needs ReLUs, or images")
+    explainer = METHODS[method]()
+    together = explainer.explain(view_of(subject), generator())
+    for examples in ((3,), (5, 0, 3)):
+        apart = explainer.explain(view_of(subject, *examples), generator())
+        torch.testing.assert_close(apart, together[list(examples)], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 4, 7, 1000])
+def test_blocks_do_not_change_the_result(block: int) -> None:
+    """The block size of Integrated Gradients changes memory, not attributions."""
+    view = view_of(images(cnn()))
+    expected = IntegratedGradients(steps=5).explain(view, generator())
+    found = IntegratedGradients(steps=5, block=block).explain(view, generator())
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_explains_token_embeddings_of_a_transformer() -> None:
+    """On a BERT classifier the features are token embeddings, and the gradient is that at ``inputs_embeds``."""
+    view = view_of(bert())
+    assert isinstance(view.batch.inputs, dict)
+    embedded = view.features.clone().requires_grad_()
+    logits = view.model(inputs_embeds=embedded, attention_mask=view.batch.inputs["attention_mask"]).logits
+    (expected,) = torch.autograd.grad(logits.gather(1, view.targets[:, None]).sum(), embedded)
+    torch.testing.assert_close(Gradient().explain(view, generator()), expected, rtol=0, atol=1e-6)
+    integrated = IntegratedGradients(steps=8).explain(view, generator())
+    assert integrated.shape == (COUNT, 7, 16)
+    captum = attr.LayerIntegratedGradients(
+        lambda ids, mask: view.model(input_ids=ids, attention_mask=mask).logits, view.model.get_input_embeddings()
+    )
+    zeros = torch.zeros_like(view.features)
+    expected = captum.attribute(
+        view.batch.inputs["input_ids"],
+        baselines=view.batch.inputs["input_ids"] * 0,
+        target=view.targets,
+        additional_forward_args=(view.batch.inputs["attention_mask"],),
+        n_steps=8,
+    )
+    padding = view.model.get_input_embeddings().weight[0].detach()
+    assert torch.equal(padding.expand_as(zeros), zeros), "token 0 is the padding token, whose embedding is zero"
+    torch.testing.assert_close(integrated, expected.detach(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_leaves_no_trace(method: str) -> None:
+    """After an explanation, and after a failed one, the model has no hook, no gradient and the same parameters; so have the inputs."""
+    subject = images(cnn(in_place=True))
+    view = view_of(subject)
+    before, features = subject.parameters_sha256(), view.features.clone()
+    METHODS[method]().explain(view, generator())
+    impossible = View(view.model, view.batch, view.features, view.targets + 99, view.outputs, view.as_map)
+    if METHODS[method].gradients:
+        with pytest.raises(CheckError, match="but the model has 4 classes"):
+            METHODS[method]().explain(impossible, generator())
+    assert subject.parameters_sha256() == before
+    assert torch.equal(view.features, features)
+    assert not view.features.requires_grad
+    for module in view.model.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert not module._backward_hooks
+    assert all(parameter.grad is None for parameter in view.model.parameters())
+
+
+def test_works_without_gradients_of_parameters_and_under_no_grad() -> None:
+    """Frozen parameters and a surrounding ``no_grad`` do not keep the gradient from the features."""
+    view = view_of(table(mlp()))
+    expected = Gradient().explain(view, generator())
+    view.model.requires_grad_(requires_grad=False)
+    with torch.no_grad():
+        assert torch.equal(Gradient().explain(view, generator()), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda x: x.detach(), "depends on parameters, but not differentiably on the features"),
+        (lambda x: nn.functional.one_hot(x.argmax(1), 5).float(), "not differentiably on the features"),
+    ],
+)
+def test_refuses_a_gradient_that_does_not_arrive(change: Callable[[Tensor], Tensor], cause: str) -> None:
+    """A model that cuts the gradient off is refused with the cause, not explained by zeros."""
+    view = view_of(table(Changed(change).eval()))
+    with pytest.raises(CheckError, match=cause):
+        Gradient().explain(view, generator())
+    view.model.requires_grad_(requires_grad=False)
+    with pytest.raises(CheckError, match="the output carries no gradient at all"):
+        Gradient().explain(view, generator())
+
+
+def test_refuses_attributions_that_are_not_finite() -> None:
+    """An infinite derivative is an error that names the method and the example."""
+    view = view_of(table(Changed(lambda x: (x - x[:1]).abs().sqrt()).eval()))
+    with pytest.raises(CheckError, match=r'explanation by "gradient" is NaN or infinite for .* example 0'):
+        Gradient().explain(view, generator())
+
+
+def test_reports_what_autograd_says() -> None:
+    """An error of autograd itself becomes the cause of the check's error."""
+
+    def overwrite(x: Tensor) -> Tensor:
+        y = x.exp()
+        z = y * 1
+        y.zero_()
+        return z
+
+    with pytest.raises(CheckError, match="cannot be computed: .*modified by an inplace operation"):
+        Gradient().explain(view_of(table(Changed(overwrite).eval())), generator())
+
+
+def test_an_lstm_is_explained() -> None:
+    """A recurrent network in evaluation mode is explained like any other."""
+
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(1, 4, batch_first=True)
+            self.out = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.lstm(x[..., None])[0][:, -1])  # type: ignore[no-any-return]
+
+    view = view_of(table(Recurrent().eval()))
+    assert Gradient().explain(view, generator()).abs().sum(1).min() > 0
+
+
+def test_baselines_belong_to_each_example() -> None:
+    """A minimum is taken over the example's own content, padding left out."""
+    features = torch.tensor([[[3.0, 1.0], [-9.0, -9.0]], [[5.0, 4.0], [2.0, 6.0]]])
+    mask = torch.tensor([[True, False], [True, True]])
+    assert baseline_of(features, "minimum", mask)[:, 0, 0].tolist() == [1.0, 2.0]
+    assert baseline_of(features, "minimum")[:, 1, 1].tolist() == [-9.0, 2.0]
+    assert baseline_of(features, 0.5).unique().tolist() == [0.5]
+    assert baseline_of(features, "zeros").shape == features.shape
+
+
+def test_passes_count_gradients() -> None:
+    """The stated cost is one backward pass for each gradient, none for what sees no model."""
+    assert Gradient().passes(10) == Passes(backward=10)
+    assert IntegratedGradients(steps=7).passes(10) == Passes(backward=70)
+    assert Noise().passes(10) == EdgeFilter().passes(10) == InputItself().passes(10) == Passes()
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_resolves_every_method_by_its_name(name: str) -> None:
+    """Every bundled explainer is found by the name that YAML gives it, is frozen and survives a round trip."""
+    explainer = resolve(table(mlp(), {"method": name}))
+    assert explainer == METHODS[name]()
+    assert METHODS[name].model_validate(METHODS[name]().model_dump()) == explainer
+    with pytest.raises(ValidationError, match="frozen"):
+        explainer.method = "x"  # type: ignore[assignment,misc]
+
+
+def test_the_checks_own_explainer_comes_first() -> None:
+    """A check's parameter wins over what ships with the subject."""
+    assert resolve(table(mlp(), {"method": "edges"}), Gradient()) == Gradient()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"method": "gradiant"}, 'unknown method "gradiant". Did you mean "gradient"?'),
+        ({"steps": 3}, "names no `method`. Known: edges"),
+        ({"method": "integrated-gradients", "step": 3}, 'unknown parameter "step". Did you mean "steps"?'),
+        (
+            {"method": "integrated-gradients", "steps": 0},
+            "`explainer`.steps is 0: Input should be greater than or equal",
+        ),
+        ({"method": "integrated-gradients", "baseline": "mean"}, "is 'mean'"),
+        ({"method": "integrated-gradients", "quadrature": "trapezoid", "steps": 1}, "needs at least 2 steps"),
+        ("gradient", "is 'gradient'; give a mapping such as `{method: gradient}`"),
+    ],
+)
+def test_says_what_is_wrong_with_an_explainer(given: Any, message: str) -> None:
+    """A wrong explainer is an input error with the name, the value and a hint."""
+    with pytest.raises(InputError) as caught:
+        resolve(table(mlp(), given))
+    assert message in str(caught.value)
+    assert 'subject "table": `explainer`' in str(caught.value)
+
+
+def test_a_subject_without_explainer_is_an_error() -> None:
+    """Without an explainer there is nothing to check."""
+    with pytest.raises(CheckError, match="comes without an explainer; name one"):
+        resolve(table(mlp()))
+
+
+def noisy(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """A stochastic explanation that draws from global state and would write to its arguments."""
+    import random
+
+    import numpy as np
+
+    inputs.requires_grad_()
+    model(inputs).gather(1, targets[:, None]).sum().backward()
+    assert inputs.grad is not None
+    noise = (
+        torch.randn_like(inputs) + random.random() + float(np.random.default_rng(None).random() * 0) + np.random.rand()
+    )  # noqa: NPY002
+    inputs.data.zero_()
+    return inputs.grad + noise
+
+
+def test_a_function_is_an_explainer_whose_randomness_comes_from_the_generator() -> None:
+    """A person's function is reproducible from the seed, changes no inputs, and leaves global random states alone."""
+    subject = table(mlp(), noisy)
+    view = view_of(subject)
+    explainer = resolve(subject)
+    assert isinstance(explainer, CustomExplainer)
+    assert explainer.method == "noisy"
+    features, state = view.features.clone(), torch.get_rng_state()
+    running = generator(3)
+    first, second = explainer.explain(view, running), explainer.explain(view, running)
+    assert torch.equal(first, explainer.explain(view, generator(3)))
+    assert not torch.equal(first, second)
+    assert torch.equal(view.features, features)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not first.requires_grad
+
+
+def test_a_function_of_named_inputs_gets_them_by_name() -> None:
+    """For a text model the function gets the tensors by name, and returns attributions of the embeddings' shape."""
+    subject = bert()
+
+    def explain(model: Any, inputs: dict[str, Tensor], targets: Tensor) -> Tensor:
+        embedded = model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_()
+        logits = model(inputs_embeds=embedded, attention_mask=inputs["attention_mask"]).logits
+        (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), embedded)
+        return gradient
+
+    view = view_of(subject)
+    found = CustomExplainer(explain, "explain").explain(view, generator())
+    torch.testing.assert_close(found, Gradient().explain(view, generator()), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda _model, _inputs, _targets: [1.0], "returned list; a tensor"),
+        (lambda _model, inputs, _targets: inputs.sum(1), r"of shape \(6,\); floating-point"),
+        (lambda _model, inputs, _targets: inputs.long(), "returned torch.int64"),
+        (lambda _model, inputs, _targets: inputs / 0, "is NaN or infinite for 6 of 6"),
+        (lambda _model, _inputs, _targets: {}["weights"], "raised KeyError: 'weights'"),
+    ],
+)
+def test_refuses_what_a_function_may_not_return(function: Callable[..., Any], message: str) -> None:
+    """What is no finite tensor of the features' shape is refused, and an exception becomes the cause."""
+    with pytest.raises(CheckError, match=message):
+        CustomExplainer(function, "mine").explain(view_of(table(mlp())), generator())
+
+
+def test_gradients_go_to_the_rows_they_belong_to() -> None:
+    """Each row's gradient is that of the target of the example that it belongs to."""
+    view = view_of(table(mlp()))
+    rows = torch.tensor([4, 4, 1])
+    found = logit_gradients(view, view.features[rows], rows)
+    torch.testing.assert_close(found, Gradient().explain(view, generator())[rows])
