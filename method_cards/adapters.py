@@ -204,9 +204,13 @@ ADAPTERS: dict[str, type[Adapter]] = {
 
 
 def call(model: nn.Module, inputs: Tensor | dict[str, Tensor]) -> Any:
-    """Call a model with a tensor, or with named tensors as keywords where its ``forward`` has those names."""
+    """Call a model with a tensor, or with named tensors as keywords where its ``forward`` has those names.
+
+    It gets copies, since a model may change its inputs in place.
+    """
     if not isinstance(inputs, Mapping):
-        return model(inputs)
+        return model(inputs.clone())
+    inputs = {name: part.clone() for name, part in inputs.items()}
     parameters = inspect.signature(model.forward).parameters
     if set(inputs) <= set(parameters):
         return model(**inputs)
@@ -230,15 +234,15 @@ def as_tensor(output: Any) -> Tensor:
 
 
 def as_logits(output: Any) -> Tensor:
-    """Logits ``(batch, class)``; one logit of a binary model becomes the pair ``(0, logit)``.
+    """Logits ``(batch, class)``; the one logit z of a binary model becomes (−z/2, z/2), which has the same probabilities.
 
     Raises:
-        CheckError: The output has another shape, or holds NaN or infinity.
+        CheckError: The output has another shape.
     """
     logits = as_tensor(output)
     if logits.dim() == 1 or (logits.dim() == 2 and logits.shape[1] == 1):  # noqa: PLR2004
-        single = logits.reshape(-1, 1)
-        logits = torch.cat([torch.zeros_like(single), single], dim=1)
+        half = logits.reshape(-1, 1) / 2
+        logits = torch.cat([-half, half], dim=1)
     if logits.dim() != 2:  # noqa: PLR2004
         raise CheckError(f"the model's output has shape {tuple(logits.shape)}; classification needs (batch, class)")
     return logits

@@ -282,8 +282,9 @@ def schema(
 ) -> None:
     """Print the JSON Schema (draft-07) of a card or of method-cards.yaml, for editors."""
     from method_cards import schema as schemas
+    from method_cards.project import ProjectConfig
 
-    _print_json(schemas.card_schema() if what == "card" else schemas.project_schema())
+    _print_json(schemas.card_schema() if what == "card" else schemas.draft_07(ProjectConfig))
 
 
 def _run_one(project: Project, name: str, options: Any, dry_run: bool, format: Format) -> Any:  # noqa: A002

@@ -52,9 +52,8 @@ def judge(binding: CheckBinding, measurements: Measurements, *, complete: bool, 
     """
     gates = tuple(decide(criterion, measurements, complete=complete) for criterion in binding.valid_if)
     criteria = tuple(decide(criterion, measurements, complete=complete) for criterion in binding.criteria)
-    for result in (*gates, *criteria):
-        if result.outcome is Outcome.ERRORED:
-            return Judged(Outcome.ERRORED, result.reason, criteria, gates)
+    if broken := _first(gates, Outcome.ERRORED):
+        return Judged(Outcome.ERRORED, broken.reason, criteria, gates)
     if violated := _first(gates, Outcome.FAILED):
         return Judged(
             Outcome.INVALID,
@@ -62,6 +61,8 @@ def judge(binding: CheckBinding, measurements: Measurements, *, complete: bool, 
             criteria,
             gates,
         )
+    if broken := _first(criteria, Outcome.ERRORED):
+        return Judged(Outcome.ERRORED, broken.reason, criteria, gates)
     if undecided := _first(gates, Outcome.INCONCLUSIVE):
         return Judged(
             Outcome.INCONCLUSIVE,

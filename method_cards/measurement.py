@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -17,6 +18,8 @@ Key: TypeAlias = tuple[str, tuple[tuple[str, str | int | float], ...]]
 Floats: TypeAlias = NDArray[np.float64]
 
 Kind: TypeAlias = Literal["exact", "mean", "proportion", "auc"]
+
+_SNAKE = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def _finite(name: str, values: ArrayLike, low: float, high: float) -> Floats:
@@ -127,6 +130,8 @@ class Pictures:
     signed: tuple[bool, ...]
 
     def __post_init__(self) -> None:
+        if not _SNAKE.fullmatch(self.name):
+            raise CheckError(f'pictures "{self.name}" must be named in snake_case: a file is named after them')
         if self.values.shape[:2] != (len(self.rows), len(self.columns)) or len(self.signed) != len(self.columns):
             raise CheckError(
                 f'pictures "{self.name}": {self.values.shape[:2]} arrays for {len(self.rows)} rows and {len(self.columns)} columns'

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from method_cards.check import Check, Passes
 from method_cards.errors import MethodCardsError
 from method_cards.registry import Entry, Registry
+from method_cards.subject import preserved
 from method_cards.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -125,9 +126,14 @@ def plan(
                 found = _step(bound, subject, registry, samples, steps)
                 if isinstance(found, Verdict):
                     verdicts.append(found)
+    priced = []
     for step in steps.values():
-        _price(step, subject)
-    return Plan(subject, list(steps.values()), verdicts, order, seed)
+        problem = _price(step, subject)
+        if problem:
+            verdicts += [verdict_of(bound, Outcome.ERRORED, problem) for bound in step.prescriptions]
+        else:
+            priced.append(step)
+    return Plan(subject, priced, verdicts, order, seed)
 
 
 def verdict_of(bound: Bound, outcome: Outcome, reason: str, **details: Any) -> Verdict:
@@ -157,6 +163,8 @@ def _step(
         reason = check.not_applicable(subject)
     except (MethodCardsError, ValueError) as error:
         return verdict_of(bound, Outcome.ERRORED, f"The check cannot be used: {error}")
+    except Exception as error:  # noqa: BLE001  (whatever a check does costs its own verdict and no other)
+        return verdict_of(bound, Outcome.ERRORED, f"The check cannot be used: {type(error).__name__}: {error}")
     if missing:
         return verdict_of(
             bound,
@@ -173,11 +181,19 @@ def _step(
     return None
 
 
-def _price(step: Step, subject: Subject) -> None:
+def _price(step: Step, subject: Subject) -> str:
+    """Fill in what a step costs; gives why it cannot be told, which costs the step its verdicts and no other, or nothing."""
     sizes = [len(subject.split(split)) for split in step.check.splits()]
     counts = [size if step.samples is None else min(size, step.samples) for size in sizes]
     step.examples = sum(counts)
-    step.passes = step.check.passes(subject, max(counts, default=0))
+    try:
+        with preserved(subject):  # a check may have to call the model to know
+            step.passes = step.check.passes(subject, max(counts, default=0))
+    except MethodCardsError as error:
+        return f"The check could not measure: {error}"
+    except Exception as error:  # noqa: BLE001  (whatever a check does costs its own verdict and no other)
+        return f"The check could not measure: {type(error).__name__}: {error}"
+    return ""
 
 
 def _not_applicable(prescription: Prescription, subject: Subject) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from method_cards import document, load
+from method_cards.card import CheckBinding
 from method_cards.catalog import Catalog, LoadedCard
 from method_cards.document import Document
 from method_cards.errors import DocumentError, InputError, Problem, did_you_mean
@@ -226,39 +227,34 @@ class Project:
 def lint(catalog: Catalog, registry: Registry) -> list[Problem]:
     """What cards say of checks that does not fit the checks: ids, parameters, measurements, missing conditions."""
     return [
-        loaded.document.problem(("prescriptions", index, "check", *where), message)
+        problem
         for loaded in catalog
         for index, prescription in enumerate(loaded.card.prescriptions)
         if prescription.check is not None
-        for where, message in _check_problems(prescription.check, registry)
+        for problem in _unfitting(prescription.check, loaded.document, ("prescriptions", index, "check"), registry)
     ]
 
 
-def _check_problems(binding: Any, registry: Registry) -> list[tuple[tuple[str | int, ...], str]]:
-    if binding.id not in registry.ids:
-        return [(("id",), f'no check is called "{binding.id}".{did_you_mean(binding.id, registry.ids)}')]
+def _unfitting(
+    binding: CheckBinding, source: Document, at: tuple[str | int, ...], registry: Registry
+) -> Iterator[Problem]:
     try:
         check = registry.get(binding.id).load()
     except InputError as error:
-        return [(("id",), str(error))]
-    found: list[tuple[tuple[str | int, ...], str]] = []
+        yield source.problem((*at, "id"), str(error))
+        return
     try:
         check.model_validate(binding.parameters)
     except ValidationError as error:
-        for item in error.errors():
-            hint = did_you_mean(str(item["loc"][-1]), check.model_fields) if item["type"] == "extra_forbidden" else ""
-            text = f"{binding.id} has no such parameter.{hint}" if hint else f"{item['msg']}, not {item.get('input')!r}"
-            found.append((("with", *item["loc"]), text))
+        yield from source.problems(error, check, (*at, "with"))
     names = {quantity.name for quantity in check.quantities}
-    for part in ("criteria", "valid_if"):
-        for number, criterion in enumerate(getattr(binding, part)):
+    for part, criteria in (("criteria", binding.criteria), ("valid_if", binding.valid_if)):
+        for number, criterion in enumerate(criteria):
             if criterion.measurement not in names:
-                message = f'{binding.id} does not measure "{criterion.measurement}".{did_you_mean(criterion.measurement, names)}'
-                found.append(((part, number, "measurement"), message))
-    bounded = {criterion.measurement for criterion in binding.valid_if}
-    found += [
-        (("id",), f"{binding.id} means nothing unless `valid_if` bounds {gate}: add a criterion on it")
-        for gate in check.gates
-        if gate not in bounded
-    ]
-    return found
+                hint = did_you_mean(criterion.measurement, names)
+                message = f'{binding.id} does not measure "{criterion.measurement}".{hint}'
+                yield source.problem((*at, part, number, "measurement"), message)
+    for gate in check.gates:
+        if gate not in {criterion.measurement for criterion in binding.valid_if}:
+            message = f"{binding.id} means nothing unless `valid_if` bounds {gate}: add a criterion on it"
+            yield source.problem((*at, "id"), message)

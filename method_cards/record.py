@@ -199,10 +199,11 @@ def write(record: Record, folder: Path, arrays: Iterable[tuple[str, np.ndarray[A
 
 
 def to_json(record: Record) -> str:
-    """The record as JSON, a line for each field and each list of numbers."""
+    """The record as JSON, a line for each field and each list of numbers; text, which holds no bare line breaks, stays as it is."""
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
     return (
-        re.sub(r"\[\s+(-?\d[^\[\]{}\"]*?)\s+\]", lambda match: "[" + re.sub(r"\s+", " ", match[1]) + "]", text) + "\n"
+        re.sub(r"\[\n\s*(-?\d[^\[\]{}\"]*?)\n\s*\]", lambda match: "[" + re.sub(r"\s+", " ", match[1]) + "]", text)
+        + "\n"
     )
 
 

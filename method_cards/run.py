@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from method_cards import judge, record
 from method_cards.check import Context
 from method_cards.environment import git_revision, versions
-from method_cards.errors import CheckError, InputError, did_you_mean
+from method_cards.errors import CheckError, InputError, MethodCardsError, did_you_mean
 from method_cards.lazy import torch
-from method_cards.measurement import Exact, Measurements, PerSample, Pictures, TwoGroups, Yielded
+from method_cards.measurement import Exact, Measurements, PerSample, Pictures, Series, TwoGroups, Yielded
 from method_cards.plan import Plan, Step, plan, verdict_of
 from method_cards.record import Execution, ExecutionStatus, PicturesData, Record, SplitData, SubjectData
 from method_cards.subject import Subject, preserved
@@ -191,15 +191,16 @@ def execute(
     Returns:
         The whole record, with status ``interrupted`` after Ctrl-C.
     """
-    executions: list[Execution] = []
-    decided = list(planned.verdicts)
+    done: list[tuple[Execution, list[Verdict]]] = []
     progress.planned(planned)
     status: record.RunStatus = "complete"
+    arrays: Arrays = []
 
     def current(state: record.RunStatus) -> Record:
+        decided = [*planned.verdicts, *(verdict for _, verdicts in done for verdict in verdicts)]
         waiting = [
             verdict_of(bound, Outcome.ERRORED, "The run was interrupted before this check ran; run it again.")
-            for step in planned.steps[len(executions) :]
+            for step in planned.steps[len(done) :]
             for bound in step.prescriptions
         ]
         order = {name: position for position, name in enumerate(planned.order)}
@@ -208,25 +209,28 @@ def execute(
         changes = {
             "finished": now,
             "status": state,
-            "executions": tuple(executions),
+            "executions": tuple(execution for execution, _ in done),
             "verdicts": verdicts,
             "criteria": count,
         }
         return head.model_copy(update=changes)
 
-    for number, step in enumerate(planned.steps):
-        progress.started(step)
-        execution, measurements, arrays = _execution(planned, step, number, options, progress)
-        verdicts = [_verdict(bound, execution, measurements, number) for bound in step.prescriptions]
-        executions.append(execution)
-        decided += verdicts
-        interrupted = execution.status == "interrupted"
-        last = number == len(planned.steps) - 1
-        status = "interrupted" if interrupted else "complete"
-        keep(current("complete" if last and not interrupted else "interrupted"), arrays)
-        progress.finished(step, execution, verdicts)
-        if interrupted:
-            break
+    try:
+        for number, step in enumerate(planned.steps):
+            progress.started(step)
+            execution, measurements, arrays = _execution(planned, step, number, options, progress)
+            verdicts = [_verdict(bound, execution, measurements, number) for bound in step.prescriptions]
+            done.append((execution, verdicts))
+            interrupted = execution.status == "interrupted"
+            last = number == len(planned.steps) - 1
+            status = "interrupted" if interrupted else "complete"
+            keep(current("complete" if last and not interrupted else "interrupted"), arrays)
+            progress.finished(step, execution, verdicts)
+            if interrupted:
+                break
+    except KeyboardInterrupt:  # between two checks
+        status = "interrupted"
+        keep(current(status), arrays)
     return current(status)
 
 
@@ -323,8 +327,12 @@ def _measure(
     step: Step, context: Context, watch: _Watch, measurements: Measurements, options: Options
 ) -> tuple[ExecutionStatus, str]:
     try:
-        with preserved(context.subject), _time_limit(options.time_limit):
-            for yielded in step.check.measure(context.subject, context):
+        with (
+            preserved(context.subject),
+            _time_limit(options.time_limit),
+            _closing(step.check.measure(context.subject, context)) as measured,
+        ):
+            for yielded in measured:
                 if not options.exhaustive and watch.look():
                     return "stopped_early", ""
                 measurements.add(_declared(step, yielded))
@@ -335,7 +343,7 @@ def _measure(
             "timed_out",
             f"It ran past its time limit of {options.time_limit:g} seconds; raise --time-limit or lower --samples.",
         )
-    except CheckError as error:
+    except MethodCardsError as error:
         return "errored", str(error)
     except torch.cuda.OutOfMemoryError as error:
         return (
@@ -353,9 +361,23 @@ def _declared(step: Step, yielded: Yielded) -> Yielded:
         return yielded
     if not isinstance(yielded, Exact | PerSample | TwoGroups):
         raise CheckError(f"the check yielded a {type(yielded).__name__}, which is neither a measurement nor pictures")
-    if step.check.quantity(yielded.name) is None:
+    quantity = step.check.quantity(yielded.name)
+    if quantity is None:
         raise CheckError(f'the check yielded "{yielded.name}", which it does not declare among its quantities')
+    kind = Series.of(yielded).kind
+    if kind != quantity.kind:
+        raise CheckError(f'the check yielded "{yielded.name}" as {kind}, but declares it as {quantity.kind}')
     return yielded
+
+
+@contextmanager
+def _closing(measured: Iterator[Yielded]) -> Iterator[Iterator[Yielded]]:
+    """Let a check tidy up while its model is still looked after and its time still counts."""
+    try:
+        yield measured
+    finally:
+        if isinstance(measured, Generator):
+            measured.close()
 
 
 def _verdict(bound: Any, execution: Execution, measurements: Measurements, number: int) -> Verdict:

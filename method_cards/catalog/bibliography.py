@@ -91,11 +91,10 @@ def read_bibliography(path: Path) -> dict[str, Reference]:
             wrong form; every problem is listed.
     """
     from bibtexparser.entrypoint import parse_string
-    from bibtexparser.middlewares import LatexDecodingMiddleware, SeparateCoAuthors, SplitNameParts
+    from bibtexparser.middlewares import SeparateCoAuthors, SplitNameParts
 
     text = decode(path, read_bytes(path))
-    middleware = [SeparateCoAuthors(), SplitNameParts(), LatexDecodingMiddleware()]
-    library = parse_string(text, append_middleware=middleware)
+    library = parse_string(text, append_middleware=[SeparateCoAuthors(), SplitNameParts()])
     problems = [
         Problem(path, (block.start_line or 0) + 1, 1, "", f"not valid BibTeX: {' '.join(str(block.error).split())}")
         for block in library.failed_blocks
@@ -115,21 +114,21 @@ def read_bibliography(path: Path) -> dict[str, Reference]:
 def _reference(key: str, fields: Mapping[str, Any]) -> Reference:
     people = fields.get("author") or fields.get("editor") or []
     archived = str(fields.get("archiveprefix", "")).lower() == "arxiv"
-    doi = _text(fields.get("doi", "")).removeprefix("https://doi.org/")
-    arxiv = _text(fields.get("arxiv") or (fields.get("eprint") if archived else ""))
+    doi = _one_line(fields.get("doi")).removeprefix("https://doi.org/")
+    arxiv = _one_line(fields.get("arxiv") or (fields.get("eprint") if archived else ""))
     if not arxiv and doi.lower().startswith(_ARXIV_DOI):
         arxiv = doi[len(_ARXIV_DOI) :]
     venue = next((_text(fields[name]) for name in _VENUES if fields.get(name)), "arXiv" if arxiv else "")
     return Reference(
         key=key,
-        authors=tuple(" ".join([*name.first, *name.von, *name.last, *name.jr]) for name in people),
-        surnames=tuple(" ".join([*name.von, *name.last]) for name in people),
-        title=_text(fields.get("title", "")),
+        authors=tuple(_text(" ".join([*name.first, *name.von, *name.last, *name.jr])) for name in people),
+        surnames=tuple(_text(" ".join([*name.von, *name.last])) for name in people),
+        title=_text(fields.get("title")),
         venue=venue,
-        year=_text(fields.get("year") or fields.get("date", ""))[:4],
+        year=_one_line(fields.get("year") or fields.get("date"))[:4],
         doi=doi,
         arxiv=arxiv,
-        url=_text(fields.get("url", "")),
+        url=_one_line(fields.get("url")),
     )
 
 
@@ -144,4 +143,12 @@ def _wrong(reference: Reference) -> Iterator[str]:
 
 
 def _text(value: object) -> str:
-    return " ".join(str(value or "").replace("{", "").replace("}", "").split())
+    r"""LaTeX to letters: ``M{\"u}ller`` is Müller; mathematics stays between dollar signs."""
+    from pylatexenc.latex2text import LatexNodes2Text  # type: ignore[import-untyped]  # it has no annotations
+
+    text: str = LatexNodes2Text(math_mode="verbatim").latex_to_text(_one_line(value))
+    return _one_line(text)
+
+
+def _one_line(value: object) -> str:
+    return " ".join(str(value or "").split())

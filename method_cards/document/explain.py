@@ -133,7 +133,7 @@ def _message(error: Mapping[str, Any]) -> str:
         return _not_allowed(value, str(context["expected"]))
     if kind in _KINDS:
         if value is None or value == "":
-            return f"is empty: write {_KINDS[kind]}, or leave the key out"
+            return f"is empty: write {_KINDS[kind]}"
         cure = ": put quotes around it" if kind == "string_type" and not isinstance(value, list | dict) else ""
         return f"must be {_KINDS[kind]}, not {say(value)}{cure}"
     if kind in _MESSAGES:
@@ -189,7 +189,7 @@ _KINDS = {
 def _not_allowed(value: Any, expected: str) -> str:
     allowed = [quoted or bare for quoted, bare in re.findall(r"'((?:[^'\\]|\\.)*)'|([^\s,']+)(?=,|$| or )", expected)]
     if value is None:
-        return f"is empty: write {_or(allowed)}, or leave the key out"
+        return f"is empty: write {_or(allowed)}"
     message = f"must be {_or(allowed)}, not {say(value)}"
     meant = hint(str(value), allowed)
     return f"{message}.{meant}" if meant.startswith(" Did") else message

@@ -80,18 +80,19 @@ class _StopError(Exception):
         self.mark = mark
 
 
-def read(text: str) -> tuple[Any, Place, list[Finding]]:
+def read(text: str, loader: Any = LOADER) -> tuple[Any, Place, list[Finding]]:
     """Read one YAML document.
 
     Args:
         text: The document, printable text.
+        loader: The loader of PyYAML whose parser is used.
 
     Returns:
         Its value, the places, and everything that is wrong with it; the value is of no use where something is.
     """
     reader = _Reader()
     try:
-        reader.consume(yaml.parse(text, Loader=LOADER))
+        reader.consume(yaml.parse(text, Loader=loader))
     except _StopError as stop:
         reader.find(stop.mark, str(stop))
     except yaml.MarkedYAMLError as error:

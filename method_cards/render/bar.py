@@ -69,7 +69,11 @@ def bar(result: CriterionResult, width: int, strokes: Strokes = UNICODE) -> Bar 
         start = min(max(start, last + 1), width - 1)
     if result.low_bound is not None and interval.high < result.low_bound:
         end = max(min(end, first - 1), 0)
-    return Bar("".join(allowed).rstrip(), _interval(start, middle, end, width, strokes), _scale(result, low, high, column, width))
+    return Bar(
+        "".join(allowed).rstrip(),
+        _interval(start, middle, end, width, strokes),
+        _scale(result, low, high, column, width),
+    )
 
 
 def _interval(start: int, middle: int, end: int, width: int, strokes: Strokes) -> str:

@@ -59,7 +59,7 @@ class Item:
     @property
     def attention(self) -> bool:
         """Whether the remedy comes right after the results."""
-        return any(result.verdict.outcome in (Outcome.FAILED, Outcome.ERRORED, Outcome.INVALID) for result in self.results)
+        return any(result.verdict.outcome is Outcome.FAILED for result in self.results)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _bound(criterion: Criterion, citations: Citations) -> Markup:
     )
 
 
-def _fields(part: Any, citations: Citations, skip: set[str]) -> Markup:
+def _fields(part: Any, citations: Citations, skip: list[str]) -> Markup:
     return fields(part, citations, frozenset(skip))
 
 

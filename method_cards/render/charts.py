@@ -38,12 +38,13 @@ class Chart:
     note: str
 
 
-def charts(execution: Execution, results: Sequence[CriterionResult]) -> list[Chart]:
+def charts(execution: Execution, results: Sequence[CriterionResult], *, with_histograms: bool = True) -> list[Chart]:
     """The figures for a verdict: of every quantity that it was decided from.
 
     Args:
         execution: What was measured.
         results: The criteria and conditions of the verdict.
+        with_histograms: Whether values that only their mean was judged by are drawn too.
     """
     found: list[Chart] = []
     for name in dict.fromkeys(result.measurement for result in results):
@@ -53,11 +54,12 @@ def charts(execution: Execution, results: Sequence[CriterionResult]) -> list[Cha
         if axis is not None:
             found.append(_curve(name, axis, series, about))
         else:
-            found += [chart for item in _judged(series, about) if (chart := _single(item, about)) is not None]
+            shown = [item for item in _judged(series, about) if with_histograms or item.kind == "auc"]
+            found += [chart for item in shown if (chart := _single(item, about)) is not None]
     return found
 
 
-def words(name: str) -> str:
+def spoken(name: str) -> str:
     """A name in snake_case or kebab-case for people."""
     return name.replace("_", " ").replace("-", " ")
 
@@ -81,14 +83,14 @@ def _curve(name: str, axis: str, series: Sequence[SeriesData], about: Sequence[C
     groups: dict[str, list[SeriesData]] = {}
     for item in series:
         others = [str(value) for key, value in item.by.items() if key != axis and key != named]
-        groups.setdefault(", ".join(others) or words(name), []).append(item)
+        groups.setdefault(", ".join(others) or spoken(name), []).append(item)
     lines = tuple(_line(label, axis, items) for label, items in list(groups.items())[:MOST_LINES])
     ticks = {_position(item, axis): str(item.by[named]) for item in series} if named else {}
     first = series[0]
     chart = Curve(
         lines=lines,
-        x_label=words(axis),
-        y_label=words(name) + (f" [{first.unit}]" if first.unit else ""),
+        x_label=spoken(axis),
+        y_label=spoken(name) + (f" [{first.unit}]" if first.unit else ""),
         ticks=tuple(sorted(ticks.items())),
         bounds=tuple(dict.fromkeys(_bounds(about, axis))),
         range=first.range,
@@ -98,7 +100,7 @@ def _curve(name: str, axis: str, series: Sequence[SeriesData], about: Sequence[C
         note += f" {len(groups) - MOST_LINES} more lines are left out."
     if chart.bounds:
         note += " The black line is the bound."
-    return Chart(chart, words(name), f"{words(name)} over {words(axis)}: {_course(lines, axis)}", note.strip())
+    return Chart(chart, spoken(name), f"{spoken(name)} over {spoken(axis)}: {_course(lines, axis)}", note.strip())
 
 
 def _names(axis: str, series: Sequence[SeriesData]) -> str | None:
@@ -129,7 +131,7 @@ def _position(item: SeriesData, axis: str) -> float:
 
 def _course(lines: Sequence[Line], axis: str) -> str:
     return "; ".join(
-        f"{line.label} goes from {number(line.mean[0])} at {words(axis)} {number(line.x[0])} to {number(line.mean[-1])} at {number(line.x[-1])}"
+        f"{line.label} goes from {number(line.mean[0])} at {spoken(axis)} {number(line.x[0])} to {number(line.mean[-1])} at {number(line.x[-1])}"
         for line in lines
     )
 
@@ -150,7 +152,7 @@ def _judged(series: Sequence[SeriesData], about: Sequence[CriterionResult]) -> l
 
 
 def _single(item: SeriesData, about: Sequence[CriterionResult]) -> Chart | None:
-    name = words(item.name)
+    name = spoken(item.name)
     if item.kind == "auc" and item.values and item.negatives:
         both = (_thinned(item.values), _thinned(item.negatives))
         area = next((result.interval.estimate for result in about if result.interval is not None), None)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from method_cards.render.page import Links, compact, render
+from method_cards.render.page import Links, render
+from method_cards.render.parameters import parameters
 from method_cards.render.source import Rates
 
 if TYPE_CHECKING:
@@ -15,16 +17,6 @@ if TYPE_CHECKING:
     from method_cards.measurement import Quantity
     from method_cards.registry import Entry
     from method_cards.render.source import Source
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One row of the table of parameters."""
-
-    name: str
-    kind: str
-    default: str
-    meaning: str
 
 
 @dataclass(frozen=True)
@@ -47,8 +39,9 @@ def check_page(entry: Entry, source: Source) -> str:
         "check.md.jinja",
         entry=entry,
         check=found,
-        page=found.page(),
-        parameters=parameters(found),
+        claim=found.page().claim,
+        sections={name: cited(text, source) for name, text in found.page().sections.items()},
+        parameters=parameters(found.model_json_schema()),
         quantities=[(quantity, spread(quantity)) for quantity in found.quantities],
         uses=uses,
         links=links,
@@ -56,19 +49,16 @@ def check_page(entry: Entry, source: Source) -> str:
     )
 
 
-def parameters(check: type[Check]) -> list[Parameter]:
-    """The table of parameters, from the schema."""
-    schema = check.model_json_schema()
-    definitions: dict[str, Any] = schema.get("$defs", {})
-    return [
-        Parameter(
-            name=name,
-            kind=_kind(field, definitions),
-            default=compact(field["default"]) if "default" in field else "",
-            meaning=str(field.get("description", "")),
-        )
-        for name, field in schema.get("properties", {}).items()
-    ]
+def cited(text: str, source: Source) -> str:
+    """Text in which keys of the bibliography become author and year, with a link."""
+
+    def mark(found: re.Match[str]) -> str:
+        work = source.references.get(found[0])
+        if work is None:
+            return found[0]
+        return f"[{work.short}]({work.link})" if work.link else work.short
+
+    return re.sub(r"[A-Za-z][A-Za-z0-9_:+-]*[A-Za-z0-9]", mark, text)
 
 
 def spread(quantity: Quantity) -> str:
@@ -79,23 +69,3 @@ def spread(quantity: Quantity) -> str:
     if math.isinf(high):
         return f"from {low:g}"
     return f"up to {high:g}" if math.isinf(low) else f"{low:g} to {high:g}"
-
-
-def _kind(field: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """A type of JSON Schema in words."""
-    if "$ref" in field:
-        name = str(field["$ref"]).rpartition("/")[2]
-        return _kind(definitions[name], definitions) if "enum" in definitions.get(name, {}) else name
-    for key in ("anyOf", "oneOf"):
-        if key in field:
-            return " or ".join(dict.fromkeys(_kind(item, definitions) for item in field[key]))
-    if "enum" in field:
-        return ", ".join(compact(value) for value in field["enum"])
-    if "const" in field:
-        return compact(field["const"])
-    limits = [f"{sign} {field[key]:g}" for key, sign in _LIMITS.items() if key in field]
-    return " ".join([_TYPES.get(str(field.get("type", "")), "anything"), *limits])
-
-
-_LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-_TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "yes or no", "array": "list", "object": "mapping", "null": "nothing"}

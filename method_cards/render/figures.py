@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE_VERSION = "1"
+STYLE_VERSION = "3"
 """Goes up when the same data would be drawn differently, so that no old drawing is taken from a cache."""
 
 INK = "#010203"
@@ -154,17 +154,10 @@ class Histogram:
         axes.hist(self.values, bins=30, color=HUES[0], alpha=0.55)
         mean = float(np.mean(self.values))
         axes.axvline(mean, color=HUES[0], linewidth=2)
-        axes.annotate("mean", (mean, 1), xycoords=("data", "axes fraction"), xytext=(4, -9), textcoords="offset points")
+        _beside(axes, mean, "mean", left=any(bound.value >= mean for bound in self.bounds))
         for bound in self.bounds:
             axes.axvline(bound.value, color=INK, linewidth=1.2, linestyle=(0, (5, 3)))
-            axes.annotate(
-                bound.text,
-                (bound.value, 1),
-                xycoords=("data", "axes fraction"),
-                xytext=(4, -22),
-                textcoords="offset points",
-                fontweight="bold",
-            )
+            _beside(axes, bound.value, bound.text, left=bound.value < mean, bold=True)
         _finish(axes, self.name, "examples", (0, None))
 
 
@@ -222,19 +215,25 @@ def _for_pages(svg: str, key: str) -> str:
     """Matplotlib's SVG as one line for an HTML page: no prolog, no page-wide style, ids of its own, the page's colour and font."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'^<svg[^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" stroke-linejoin="round" stroke-linecap="butt">', svg)
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="mc{key}-{found[1]}"' if found[1] in used else "", svg)
-    svg = re.sub(r'(?:xlink:)?href="#', f'href="#mc{key}-', svg)
-    svg = svg.replace("url(#", f"url(#mc{key}-").replace(INK, "currentColor")
+    svg = re.sub(r'^<svg[^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" fill="currentColor" font-size="9.5" stroke-linejoin="round" stroke-linecap="butt">', svg)
+    used = dict.fromkeys(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    names = {name: f"mc{key[:8]}-{number}" for number, name in enumerate(used)}
+    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", svg)
+    svg = re.sub(r'(?:xlink:href="|href="|url\()#([^")]+)', lambda found: found[0].replace("xlink:", "").replace(found[1], names[found[1]]), svg)
+    svg = svg.replace(INK, "currentColor")
     svg = re.sub(r"font: (bold |\d+ )?([\d.]+)px [^;\"]+", lambda found: f"font-size: {found[2]}px" + ("; font-weight: bold" if found[1] else ""), svg)
     svg = re.sub(r"font-family: [^;\"]+;?|text-anchor: start;?| transform=\"rotate\(-?0 [^)]*\)\"", "", svg)
     svg = re.sub(r'style="([^"]*)"', _attributes, svg)
+    svg = re.sub(r'<(text|use)\b[^>]*>', lambda tag: re.sub(_INHERITED[tag[1]], "", tag[0]), svg)
     svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}", tag[0]), svg)
     svg = re.sub(r">\s+<", "><", re.sub(r"\s+", " ", svg)).strip()
     for _ in range(3):
         svg = re.sub(r"<g>(<(?:path|use|text)[^<>]*?(?:/>|>[^<>]*</text>))</g>|<g></g>|<defs></defs>", r"\1", svg)
     return re.sub(r'(?<=[\d.] )([ML]) | "|(?<=d=")M | z (?=")', lambda found: found[0].strip(), svg)
+
+
+_INHERITED = {"text": r' (font-size="9.5px"|fill="currentColor")', "use": r' (fill|stroke|stroke-width)="(currentColor|0\.\d+)"'}
+"""What the drawing's root, or the mark that is used, says already."""
 
 
 def _attributes(found: re.Match[str]) -> str:
@@ -259,11 +258,24 @@ def _finish(axes: Axes, x_label: str, y_label: str, limits: tuple[float | None, 
     axes.set_axisbelow(True)
 
 
+def _beside(axes: Axes, x: float, text: str, *, left: bool, bold: bool = False) -> None:
+    """A word at the top of an upright line, on one of its sides."""
+    axes.annotate(
+        text,
+        (x, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4 if left else 4, -9),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        fontweight="bold" if bold else "normal",
+    )
+
+
 def _rates(positives: np.ndarray[Any, Any], negatives: np.ndarray[Any, Any]) -> tuple[list[float], list[float]]:
     """True and false positive rates at every threshold, from the highest; thinned to what can be seen."""
     thresholds = np.unique(np.concatenate([positives, negatives]))[::-1]
-    if thresholds.size > 200:  # noqa: PLR2004
-        thresholds = thresholds[np.linspace(0, thresholds.size - 1, 200).astype(int)]
+    if thresholds.size > 120:  # noqa: PLR2004
+        thresholds = thresholds[np.linspace(0, thresholds.size - 1, 120).astype(int)]
     true = 1 - np.searchsorted(np.sort(positives), thresholds, side="left") / positives.size
     false = 1 - np.searchsorted(np.sort(negatives), thresholds, side="left") / negatives.size
     return [0.0, *true.tolist()], [0.0, *false.tolist()]

@@ -61,7 +61,7 @@ def domain(result: CriterionResult) -> tuple[float, float]:
     marks += [bound for bound in (result.low_bound, result.high_bound) if bound is not None]
     least, greatest = result.range
     span = max(marks) - min(marks)
-    if least is not None and greatest is not None and span >= 0.25 * (greatest - least):
+    if least is not None and greatest is not None and span >= 0.08 * (greatest - least):
         return least, greatest
     margin = 0.35 * span or 0.5 * abs(marks[0]) or 1.0
     low, high = min(marks) - margin, max(marks) + margin

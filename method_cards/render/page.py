@@ -13,8 +13,8 @@ import jinja2
 from markupsafe import Markup
 
 from method_cards.judge import number
-from method_cards.render import interval, markdown
-from method_cards.render.charts import words
+from method_cards.render import interval, markdown, words
+from method_cards.render.charts import spoken
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ GRAVITY = (
 
 def chip(outcome: Outcome, text: str = "") -> Markup:
     """A verdict as a word with an icon; the style sheet adds the icon and the colour."""
-    return Markup('<span class="mc-chip mc-{}" title="{}">{}</span>').format(outcome.value, MEANING[outcome], text or words(outcome.value))
+    return Markup('<span class="mc-chip mc-{}" title="{}">{}</span>').format(outcome.value, MEANING[outcome], text or spoken(outcome.value))
 
 
 def counts(outcomes: Iterable[Outcome]) -> Markup:
     """How many verdicts of each kind, as a row of chips, the gravest first."""
     listed = list(outcomes)
-    chips = [chip(outcome, f"{listed.count(outcome)} {words(outcome.value)}") for outcome in GRAVITY if outcome in listed]
+    chips = [chip(outcome, f"{listed.count(outcome)} {spoken(outcome.value)}") for outcome in GRAVITY if outcome in listed]
     return Markup(" ").join(chips)
 
 
@@ -65,28 +65,24 @@ def level(text: str) -> Markup:
     return Markup('<span class="mc-level mc-level-{}">{}</span>').format(text.partition(" ")[0].lower(), text)
 
 
+def anchor(name: str) -> Markup:
+    """The mark that gives a heading its place: an attribute list, which most generators know."""
+    return Markup("{{#{}}}").format(re.sub(r"[^A-Za-z0-9_-]", "", name))
+
+
 def percent(data: IntervalData) -> str:
     """A rate with its interval, in percent."""
-    return f"{data.estimate:.0%} ({data.confidence:.0%} interval {data.low:.0%} to {data.high:.0%})".replace("%", " %")
+    return f"{data.estimate:.0%} ({data.confidence:.0%} interval {data.low:.0%} to {data.high:.0%})"
 
 
-def duration(seconds: float) -> str:
-    """A duration for people."""
-    if seconds < 120:  # noqa: PLR2004
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"  # noqa: PLR2004
+_HEADINGS = {"responsible_ai": "Responsible AI", "inputs_outputs": "In and out", "explanation": "What kind of explanation", "if": "If"}
+"""Names of fields that would not make a heading as they are."""
 
 
 def heading(slug: str) -> str:
     """The words of a slug as a heading."""
-    text = words(slug)
+    text = _HEADINGS.get(slug) or spoken(slug)
     return text[:1].upper() + text[1:]
-
-
-def compact(value: Any) -> str:
-    """A parameter's value on one line."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def html(text: str) -> Markup:
@@ -148,15 +144,15 @@ def environment() -> jinja2.Environment:
         "title": markdown.title,
         "code": markdown.code,
         "html": html,
-        "words": words,
+        "words": spoken,
         "heading": heading,
-        "compact": compact,
+        "compact": words.value,
         "number": number,
         "percent": percent,
-        "duration": duration,
+        "duration": words.duration,
         "quoted": lambda text: Markup(json.dumps(markdown.metadata(text), ensure_ascii=False)),  # noqa: S704
     }
-    found.globals |= {"chip": chip, "counts": counts, "level": level, "draw_interval": interval.draw, "quantity": interval.label, "Outcome": Outcome}
+    found.globals |= {"chip": chip, "counts": counts, "level": level, "anchor": anchor, "draw_interval": interval.draw, "quantity": interval.label, "Outcome": Outcome}
     return found
 
 

@@ -33,7 +33,14 @@ def parameters(schema: dict[str, Any]) -> list[Parameter]:
     definitions = schema.get("$defs", {})
     required = schema.get("required", [])
     return [
-        Parameter(name, _type(part, definitions), part.get("default"), name in required, part.get("description", ""), _options(part, definitions))
+        Parameter(
+            name,
+            _type(part, definitions),
+            part.get("default"),
+            name in required,
+            part.get("description", ""),
+            _options(part, definitions),
+        )
         for name, part in schema.get("properties", {}).items()
     ]
 
@@ -64,9 +71,17 @@ def _limits(part: dict[str, Any]) -> str:
 def _options(part: dict[str, Any], definitions: dict[str, Any]) -> tuple[str, ...]:
     part = _resolved(part, definitions)
     choices = [_resolved(choice, definitions) for choice in part.get("anyOf", part.get("oneOf", [part]))]
-    nested = [option for choice in choices if choice.get("anyOf") or choice.get("oneOf") for option in _options(choice, definitions)]
+    nested = [
+        option
+        for choice in choices
+        if choice.get("anyOf") or choice.get("oneOf")
+        for option in _options(choice, definitions)
+    ]
     objects = [choice for choice in choices if choice.get("properties")]
-    return (*nested, *(f"{_named(choice)}: {_fields(choice, definitions)}" for choice in objects if _fields(choice, definitions)))
+    return (
+        *nested,
+        *(f"{_named(choice)}: {_fields(choice, definitions)}" for choice in objects if _fields(choice, definitions)),
+    )
 
 
 def _fields(part: dict[str, Any], definitions: dict[str, Any]) -> str:
@@ -80,7 +95,9 @@ def _fields(part: dict[str, Any], definitions: dict[str, Any]) -> str:
 
 def _named(part: dict[str, Any]) -> str:
     """How an object is called in YAML: by the one field that tells it from the other options, else by its title."""
-    fixed = next((f"{{{name}: {item['const']}}}" for name, item in part.get("properties", {}).items() if "const" in item), "")
+    fixed = next(
+        (f"{{{name}: {item['const']}}}" for name, item in part.get("properties", {}).items() if "const" in item), ""
+    )
     return fixed or str(part.get("title", ""))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
@@ -62,7 +63,12 @@ class TerminalProgress:
         cost = f"about {passes.forward:,} examples forward and {passes.backward:,} forward and backward"
         self._writer.line(f"{planned.subject.id}: {words.plural(self._count, 'check')}, {cost}", style="dim")
         if self._count and is_live(self._console):
-            columns = (SpinnerColumn("line"), TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.percentage:>3.0f}%"))
+            columns = (
+                SpinnerColumn("line"),
+                TextColumn("{task.description}"),
+                BarColumn(24),
+                TextColumn("{task.percentage:>3.0f}%"),
+            )
             self._bar = Progress(*columns, TextColumn("{task.fields[left]}"), console=self._console, transient=True)
             self._task = self._bar.add_task("", total=sum(map(_cost, self._left)), left="")
             self._bar.start()
@@ -86,7 +92,9 @@ class TerminalProgress:
         """A check has ended: say how, above the bar."""
         self._left = [other for other in self._left if other is not step]
         self._passed_by += _cost(step)
-        ending = {"stopped_early": ", decided early", "complete": ""}.get(execution.status, f", {words.word_of(execution.status)}")
+        ending = {"stopped_early": ", decided early", "complete": ""}.get(
+            execution.status, f", {words.word_of(execution.status)}"
+        )
         number = self._count - len(self._left)
         self._writer.line(
             f"[{number}/{self._count}] {execution.check}: {words.counted(verdicts)} ({words.duration(execution.seconds)}{ending})"
@@ -117,7 +125,11 @@ class TerminalProgress:
 def is_live(console: Console) -> bool:
     """Whether a bar may move: on a real terminal, not where output is kept as a log."""
     stream = getattr(console.file, "isatty", None)
-    return bool(stream and stream()) and not console.is_dumb_terminal and os.environ.get("CI", "").lower() in ("", "0", "false")
+    return (
+        bool(stream and stream())
+        and not console.is_dumb_terminal
+        and os.environ.get("CI", "").lower() in ("", "0", "false")
+    )
 
 
 def calibrate(
@@ -136,18 +148,25 @@ def calibrate(
     from method_cards.calibrate import keep
 
     writer, errors = Writer(console), Console(stderr=True, highlight=False)
-    with Progress(SpinnerColumn("line"), TextColumn("{task.description} {task.completed} runs"), console=errors, disable=not is_live(errors)) as bar:
+    with Progress(
+        SpinnerColumn("line"),
+        TextColumn("{task.description} {task.completed} runs"),
+        console=errors,
+        disable=not is_live(errors),
+    ) as bar:
         for loaded, prescription in chosen:
             full = f"{loaded.card.id}/{prescription.id}"
             task = bar.add_task(full, total=None)
-            found = measure(loaded, prescription, registry, seeds=seeds, jobs=jobs, advanced=lambda task=task: bar.advance(task))  # type: ignore[misc]
+            found = measure(loaded, prescription, registry, seeds=seeds, jobs=jobs, advanced=partial(bar.advance, task))
             bar.remove_task(task)
             path = keep(loaded, [found])
             writer.line(writer.text(full, "bold"), writer.text(f"  {words.duration(found.seconds)}", "dim"))
             writer.line(words.rates(found), indent=2)
             for control in found.controls:
                 shares = f"{control.expected} of {control.runs}"
-                writer.line(f"{control.kind}: {control.control}: {shares} {EXPECTED[control.kind]}", style="dim", indent=4)
+                writer.line(
+                    f"{control.kind}: {control.control}: {shares} {EXPECTED[control.kind]}", style="dim", indent=4
+                )
             writer.line(f"kept in {path}", style="dim", indent=2)
 
 

@@ -50,7 +50,9 @@ MOST_REMEDIES = 2
 MOST_CRITERIA = 4
 
 
-def print_record(record: Record, console: Console, *, cards: Mapping[str, LoadedCard] | None = None, path: Path | None = None) -> None:
+def print_record(
+    record: Record, console: Console, *, cards: Mapping[str, LoadedCard] | None = None, path: Path | None = None
+) -> None:
     """Print what a run found.
 
     Args:
@@ -81,7 +83,9 @@ def print_plan(planned: Plan, console: Console) -> None:
     writer.line(f"{words.plural(len(planned.steps), 'check')} for {words.plural(decided, 'prescription')}")
     writer.line(f"about {passes.forward:,} examples forward, {passes.backward:,} forward and backward", style="dim")
     right = {"justify": "right", "no_wrap": True}
-    table = writer.table(("check", {"ratio": 1}), ("examples", right), ("forward", right), ("backward", right), ("share", right))
+    table = writer.table(
+        ("check", {"ratio": 1}), ("examples", right), ("forward", right), ("backward", right), ("share", right)
+    )
     for step in planned.steps:
         decides = [f"{bound.card}/{bound.prescription.id}" for bound in step.prescriptions]
         name = writer.text(step.check.id, "bold")
@@ -99,11 +103,19 @@ def print_plan(planned: Plan, console: Console) -> None:
 
 def _head(writer: Writer, record: Record) -> None:
     subject = record.subject
-    writer.line(writer.text(subject.title or subject.id, "bold"), f"  {subject.id}" if subject.title not in ("", subject.id) else "")
+    writer.line(
+        writer.text(subject.title or subject.id, "bold"),
+        f"  {subject.id}" if subject.title not in ("", subject.id) else "",
+    )
     explained = [f"explained by {subject.explainer}"] if subject.explainer else []
-    writer.line(" · ".join([subject.task, subject.model, words.plural(subject.parameters, "parameter"), *explained]), style="dim")
+    writer.line(
+        " · ".join([subject.task, subject.model, words.plural(subject.parameters, "parameter"), *explained]),
+        style="dim",
+    )
     if record.status == "interrupted":
-        writer.line("The run was interrupted: what was measured before is below, the rest is errored.", style="bold yellow")
+        writer.line(
+            "The run was interrupted: what was measured before is below, the rest is errored.", style="bold yellow"
+        )
 
 
 def _verdicts(writer: Writer, verdicts: list[Verdict]) -> None:
@@ -134,19 +146,20 @@ def _reason(writer: Writer, verdict: Verdict) -> Text:
         reason = f"{answer.answer} ({answer.by}, {answer.on}; evidence: {answer.evidence})"
     text = writer.text(reason, "" if verdict.outcome in words.TROUBLE else "dim")
     if verdict.waiver is not None:
-        waiver = verdict.waiver
-        by = f" by {waiver.approved_by}" if waiver.approved_by else ""
-        state = f"waiver expired on {waiver.expires}" if verdict.waiver_expired else f"waived{by} until {waiver.expires}"
-        text.append_text(writer.text(f"\n{state}: {waiver.reason}", "yellow"))
+        text.append_text(writer.text(f"\n{words.waived(verdict)}", "yellow"))
     return text
 
 
-def _block(writer: Writer, record: Record, verdict: Verdict, loaded: LoadedCard | None, prescription: Prescription | None) -> None:
+def _block(
+    writer: Writer, record: Record, verdict: Verdict, loaded: LoadedCard | None, prescription: Prescription | None
+) -> None:
     writer.blank()
     title = writer.outcome(verdict.outcome)
     title.append_text(writer.text(f"  {verdict.level}  {verdict.id} ", "bold"))
     rest = writer.width - title.cell_len
-    writer.console.print(title.append_text(Text(("-" if writer.ascii else "─") * max(rest, 0), style=STYLES[verdict.outcome])))
+    writer.console.print(
+        title.append_text(Text(("-" if writer.ascii else "─") * max(rest, 0), style=STYLES[verdict.outcome]))
+    )
     rows: list[tuple[str, RenderableType]] = [("What is wrong", _wrong(writer, verdict, prescription))]
     rows.append(("How sure", _how_sure(writer, record, verdict, loaded, prescription)))
     rows.append(("What to do", _what_to_do(writer, record, verdict, prescription)))
@@ -161,7 +174,9 @@ def _wrong(writer: Writer, verdict: Verdict, prescription: Prescription | None) 
         parts.append(writer.text(verdict.reason))
     for result in broken[:MOST_CRITERIA]:
         condition = " (a condition of this run)" if result in verdict.gates else ""
-        start = {Outcome.FAILED: f"Not true here{condition}: ", Outcome.INCONCLUSIVE: f"Not decided{condition}: "}.get(result.outcome, "")
+        start = {Outcome.FAILED: f"Not true here{condition}: ", Outcome.INCONCLUSIVE: f"Not decided{condition}: "}.get(
+            result.outcome, ""
+        )
         parts.append(writer.text(f"{start}{result.claim}", STYLES[result.outcome]))
     if len(broken) > MOST_CRITERIA:
         parts.append(writer.text(f"and {len(broken) - MOST_CRITERIA} more like this", "dim"))
@@ -181,12 +196,18 @@ def _how_sure(
         parts += _drawn(writer, result, record.confidence)
     passed = sum(result.outcome is Outcome.PASSED for result in (*verdict.gates, *verdict.criteria))
     if passed:
-        parts.append(writer.text(f"{words.plural(passed, 'other criterion').replace('criterions', 'criteria')} passed.", "dim"))
+        parts.append(
+            writer.text(f"{words.plural(passed, 'other criterion').replace('criterions', 'criteria')} passed.", "dim")
+        )
     if verdict.outcome is Outcome.INVALID:
-        parts.append(writer.text("More samples would not help: what is off is the run itself.", STYLES[Outcome.INVALID]))
+        parts.append(
+            writer.text("More samples would not help: what is off is the run itself.", STYLES[Outcome.INVALID])
+        )
     if loaded is not None and prescription is not None:
         execution = words.execution(record, verdict)
-        parts.append(writer.text(words.calibrated(loaded, prescription, execution.version if execution else "")[1], "dim"))
+        parts.append(
+            writer.text(words.calibrated(loaded, prescription, execution.version if execution else "")[1], "dim")
+        )
     return Group(*parts)
 
 
@@ -202,8 +223,13 @@ def _drawn(writer: Writer, result: CriterionResult, confidence: float) -> list[R
     rows.add_row("measured", Text(drawing.measured, style=STYLES[result.outcome]))
     rows.add_row("", Text(drawing.scale, style="dim"))
     method = "" if result.interval.method == "exact" else f" ({result.interval.method})"
-    bound = f"; the bound is {result.bound}, from {result.source}" if result.source else f"; the bound is {result.bound}"
-    parts: list[RenderableType] = [writer.text(f"{label(result)}: {words.measured(result.interval, result.unit)}{method}{bound}."), rows]
+    bound = (
+        f"; the bound is {result.bound}, from {result.source}" if result.source else f"; the bound is {result.bound}"
+    )
+    parts: list[RenderableType] = [
+        writer.text(f"{label(result)}: {words.measured(result.interval, result.unit)}{method}{bound}."),
+        rows,
+    ]
     if result.outcome is Outcome.FAILED and result.p_holm is not None and result.p_holm > 1 - confidence:
         alone = f"It does not hold at {confidence:.0%} over all criteria of this run together (Holm-adjusted p = {number(result.p_holm)})."
         parts.append(writer.text(alone, STYLES[Outcome.INCONCLUSIVE]))
@@ -216,14 +242,20 @@ def _what_to_do(writer: Writer, record: Record, verdict: Verdict, prescription: 
         return writer.text("Mend the cause that stands above; the other verdicts of this run hold.")
     if verdict.outcome is Outcome.INVALID:
         broken = words.decisive(verdict)
-        return writer.text(f"Make this true of the data or the set-up first, then run it again: {broken[0].claim}" if broken else verdict.reason)
+        return writer.text(
+            f"Make this true of the data or the set-up first, then run it again: {broken[0].claim}"
+            if broken
+            else verdict.reason
+        )
     parts: list[RenderableType] = []
     if verdict.outcome is Outcome.INCONCLUSIVE:
         parts.append(writer.text(words.more_samples(record, verdict)))
         parts += [writer.text("If it fails then:", "dim")] if remedies else []
     parts += [_remedy(writer, position, remedy) for position, remedy in enumerate(remedies, 1)]
     if prescription is not None and len(prescription.remediation) > MOST_REMEDIES:
-        more = f"{words.plural(len(prescription.remediation) - MOST_REMEDIES, 'more remedy')}".replace("remedys", "remedies")
+        more = f"{words.plural(len(prescription.remediation) - MOST_REMEDIES, 'more remedy')}".replace(
+            "remedys", "remedies"
+        )
         parts.append(writer.text(f"{more}: method-cards show {verdict.card}", "dim"))
     return Group(*parts) if parts else writer.text(f"method-cards show {verdict.card} says what to do.")
 
@@ -239,11 +271,23 @@ def _remedy(writer: Writer, position: int, remedy: Remediation) -> RenderableTyp
 
 def _foot(writer: Writer, record: Record, path: Path | None) -> None:
     writer.heading(f"{record.subject.id}: {words.counted(record.verdicts)}")
-    rows: list[tuple[str, RenderableType | str]] = [("MUSTs", words.musts(record)), ("criteria", words.adjusted(record))]
-    rows.append(("run", f"{words.duration(record.seconds)} on {record.device}, seed {record.seed}, {record.started:%Y-%m-%d %H:%M} UTC"))
+    rows: list[tuple[str, RenderableType | str]] = [
+        ("MUSTs", words.musts(record)),
+        ("criteria", words.adjusted(record)),
+    ]
+    rows.append(
+        (
+            "run",
+            f"{words.duration(record.seconds)} on {record.device}, seed {record.seed}, {record.started:%Y-%m-%d %H:%M} UTC",
+        )
+    )
     writer.fields(rows, indent=0, label=8)
     if path is not None:
         writer.command("record", str(path), indent=0, width=8)
     bad = record.exit_status != 0
-    result = "exit status 1: a MUST failed, something could not be measured, or the run was interrupted" if bad else "exit status 0: no MUST failed, and nothing errored"
+    result = (
+        "exit status 1: a MUST failed, something could not be measured, or the run was interrupted"
+        if bad
+        else "exit status 0: no MUST failed, and nothing errored"
+    )
     writer.line(result, style="bold red" if bad else "green")

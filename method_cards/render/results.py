@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from method_cards import record as records
 from method_cards.errors import InputError
+from method_cards.render import words
 from method_cards.render.charts import Chart, charts
 from method_cards.render.figures import Drawer
 from method_cards.render.pictures import Sheet, sheet
@@ -78,23 +79,36 @@ class Result:
         return self.verdict.outcome not in (Outcome.PASSED, Outcome.ANSWERED, Outcome.NOT_APPLICABLE)
 
     @property
+    def advice(self) -> str:
+        """What to do where the card's remedy is not what is asked for; empty where nothing is to be done."""
+        outcome = self.verdict.outcome
+        if outcome is Outcome.INCONCLUSIVE:
+            return words.more_samples(self.record, self.verdict)
+        if outcome is Outcome.INVALID:
+            return "Mend the run, not the model: the condition below has to hold first. More samples would not help."
+        if outcome is Outcome.ERRORED:
+            return "Mend the cause and run it again; until then nothing is shown."
+        if outcome is Outcome.UNANSWERED:
+            return f"Answer {self.verdict.id} under `answers` of this subject in method-cards.yaml, with who, when and evidence."
+        return ""
+
+    @property
     def contents(self) -> str:
         """What the folded part holds; empty when there is nothing."""
         gates = sum(gate.outcome is Outcome.PASSED for gate in self.verdict.gates)
         parts = [
-            _counted(len(self.sheets), "picture", "pictures") if self.sheets else "",
+            _counted(len(self.sheets), "sheet of pictures", "sheets of pictures") if self.sheets else "",
             _counted(len(self.figures), "figure", "figures") if self.figures else "",
             _counted(gates, "condition of the run", "conditions of the run") if gates else "",
             "problems" if self.problems else "",
         ]
-        return ", ".join(part for part in parts if part)
+        listed = ", ".join(part for part in parts if part)
+        return f"Evidence: {listed}" if listed else "Numbers" if self.verdict.criteria and not self.needs_attention else ""
 
     @property
     def command(self) -> str:
         """What runs it again."""
-        kept = self.record
-        words = ["method-cards", "run", kept.subject.id, "--card", self.verdict.card, "--seed", str(kept.seed), "--device", kept.device.split(":")[0]]
-        return shlex.join(words)
+        return f"{words.rerun(self.record, self.verdict)} --device {shlex.quote(self.record.device.partition(':')[0])}"
 
     @property
     def status(self) -> str:
@@ -128,7 +142,7 @@ class Results:
         execution = judged.execution
         if execution is None:
             return Result(judged)
-        found = charts(execution, (*judged.verdict.gates, *judged.verdict.criteria))
+        found = charts(execution, (*judged.verdict.gates, *judged.verdict.criteria), with_histograms=judged.verdict.outcome is not Outcome.PASSED)
         figures = tuple(Figure(chart, self.drawer(chart.drawing, chart.finding)) for chart in found)
         sheets: list[Sheet] = []
         problems: list[str] = []

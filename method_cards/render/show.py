@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.padding import Padding
 from rich.syntax import Syntax
+from rich.table import Table
 
 from method_cards.render import words
+from method_cards.render.parameters import parameters
 from method_cards.render.summary import calibrated_count, card_cost, check_title, one_line, users
 from method_cards.render.terminal import THEME, Writer
-from method_cards.render.parameters import parameters
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -22,31 +23,45 @@ if TYPE_CHECKING:
     from method_cards.measurement import Quantity
     from method_cards.registry import Entry, Registry
 
+WIDE = 110
+"""From this width on, the list says what a card or check costs."""
+
 
 def print_list(catalog: Catalog, registry: Registry, console: Console) -> None:
     """Print all cards and checks, a line for each."""
     writer = Writer(console)
-    ids = max((len(name) for name in (*catalog.ids, *registry.ids)), default=0)
-    columns = [{"no_wrap": True, "min_width": min(ids, 42)}, {"ratio": 1, "no_wrap": True, "overflow": "ellipsis"}, {"no_wrap": True}]
-    table = writer.table(*zip((words.plural(len(catalog), "card"), "title", "calibrated"), columns, strict=True))
+    cards = []
     for loaded in catalog:
         done, checked = calibrated_count(loaded)
-        cost = card_cost(loaded)
-        title = writer.text(loaded.card.title)
-        title.append_text(writer.text(f"  {loaded.family}{f' · {cost}' if cost else ''}", "dim"))
-        table.add_row(writer.text(loaded.card.id, "bold"), title, writer.text(f"{done} of {checked}"))
-    console.print(table)
+        about = " · ".join(part for part in (loaded.family, card_cost(loaded)) if part)
+        cards.append((loaded.card.id, loaded.card.title, about, f"{done} of {checked}"))
+    _listed(writer, words.plural(len(cards), "card"), "family · cost", cards)
     writer.blank()
-    table = writer.table(*zip((words.plural(len(registry), "check"), "title", "calibrated"), columns, strict=True))
+    checks = []
     for entry in registry:
         check = entry.load()
         cost = one_line(check.page().sections.get("Cost", ""))
         using = list(users(catalog, entry.id))
-        done = sum(words.calibrated(loaded, prescription, check.version)[0] is not None for loaded, prescription in using)
-        title = writer.text(check_title(check))
-        title.append_text(writer.text(f"  {cost}", "dim"))
-        table.add_row(writer.text(entry.id, "bold"), title, writer.text(f"{done} of {len(using)}" if using else "not used"))
-    console.print(table)
+        done = sum(
+            words.calibrated(loaded, prescription, check.version)[0] is not None for loaded, prescription in using
+        )
+        checks.append((entry.id, check_title(check), cost, f"{done} of {len(using)}" if using else "not used"))
+    _listed(writer, words.plural(len(checks), "check"), "cost", checks)
+
+
+def _listed(writer: Writer, kind: str, about: str, rows: list[tuple[str, str, str, str]]) -> None:
+    """A line for each row; an id is never cut, and what it costs stands there where there is room."""
+    wide = writer.width >= WIDE
+    whole = {"no_wrap": True, "min_width": max((len(row[0]) for row in rows), default=0)}
+    cut = {"no_wrap": True, "overflow": "ellipsis"}
+    columns: list[tuple[str, dict[str, Any]]] = [(kind, whole), ("title", {**cut, "ratio": 2})]
+    columns += [(about, {**cut, "ratio": 3})] if wide else []
+    table = writer.table(*columns, ("calibrated", {"no_wrap": True, "min_width": 10}))
+    table.expand = True
+    for name, title, aside, calibrated in rows:
+        cells = [writer.text(name, "bold"), writer.text(title), writer.text(aside, "dim"), writer.text(calibrated)]
+        table.add_row(*(cell for number, cell in enumerate(cells) if wide or number != 2))  # noqa: PLR2004  (the third)
+    writer.console.print(table)
 
 
 def print_card(loaded: LoadedCard, console: Console) -> None:
@@ -55,7 +70,10 @@ def print_card(loaded: LoadedCard, console: Console) -> None:
         writer = Writer(console)
         card = loaded.card
         writer.line(writer.text(card.title, "bold"), writer.text(f"  {card.id}", "dim"))
-        writer.line(f"{card.card_type} · {loaded.family} · version {card.version.name} of {card.version.date} · {card.status}", style="dim")
+        writer.line(
+            f"{card.card_type} · {loaded.family} · version {card.version.name} of {card.version.date} · {card.status}",
+            style="dim",
+        )
         writer.blank()
         console.print(writer.prose(card.overview.summary))
         writer.blank()
@@ -96,7 +114,11 @@ def print_check(entry: Entry, catalog: Catalog, console: Console) -> None:
         for quantity in check.quantities:
             _quantity(writer, quantity, is_gate=quantity.name in check.gates)
         writer.heading("Controls", "subjects with a known answer")
-        writer.fields([(control.kind, f"{control.name}: {control.description}") for control in check.controls()], indent=0, label=10)
+        writer.fields(
+            [(control.kind, f"{control.name}: {control.description}") for control in check.controls()],
+            indent=0,
+            label=10,
+        )
         writer.heading("Error rates")
         using = list(users(catalog, entry.id))
         if not using:
@@ -107,7 +129,11 @@ def print_check(entry: Entry, catalog: Catalog, console: Console) -> None:
 
 
 def _prescription(writer: Writer, loaded: LoadedCard, prescription: Prescription) -> None:
-    writer.line(writer.text(f"{prescription.level}  ", "bold"), writer.text(prescription.id, "bold cyan"), f"  {prescription.stage}")
+    writer.line(
+        writer.text(f"{prescription.level}  ", "bold"),
+        writer.text(prescription.id, "bold cyan"),
+        f"  {prescription.stage}",
+    )
     writer.console.print(Padding(writer.text(prescription.statement, "bold"), (0, 0, 0, 2)))
     rows: list[tuple[str, RenderableType | str]] = [("Why", writer.prose(prescription.rationale))]
     rows.append(("Symptom", writer.prose(prescription.failure_symptom)))
@@ -121,15 +147,18 @@ def _prescription(writer: Writer, loaded: LoadedCard, prescription: Prescription
         binding = prescription.check
         given = f" with {words.value(binding.parameters)}" if binding.parameters else ""
         rows.append(("Check", f"{binding.id}{given}"))
-        rows += [("Passes if", _criterion(writer, criterion)) for criterion in binding.criteria]
-        rows += [("Valid if", _criterion(writer, criterion)) for criterion in binding.valid_if]
+        rows += [("Passes if", _criterion(writer, loaded, criterion)) for criterion in binding.criteria]
+        rows += [("Valid if", _criterion(writer, loaded, criterion)) for criterion in binding.valid_if]
         rows.append(("Error rates", words.calibrated(loaded, prescription)[1]))
     writer.fields(rows, label=12)
     writer.blank()
 
 
-def _criterion(writer: Writer, criterion: Criterion) -> RenderableType:
-    return Group(writer.text(criterion.claim), writer.text(f"{words.bound(criterion)} ({words.source(criterion)})", "dim"))
+def _criterion(writer: Writer, loaded: LoadedCard, criterion: Criterion) -> RenderableType:
+    return Group(
+        writer.text(criterion.claim),
+        writer.text(f"{words.bound(criterion)} ({words.source(criterion, loaded.references)})", "dim"),
+    )
 
 
 def _remedy(writer: Writer, remedy: Remediation) -> RenderableType:
@@ -140,12 +169,24 @@ def _remedy(writer: Writer, remedy: Remediation) -> RenderableType:
     if details:
         parts.append(writer.text("; ".join(details), "dim"))
     if remedy.code:
-        parts.append(Syntax(words.clean(remedy.code).strip("\n"), "python", theme="bw", background_color="default", word_wrap=True, padding=(0, 2)))
+        parts.append(
+            Syntax(
+                words.clean(remedy.code).strip("\n"),
+                "python",
+                theme="bw",
+                background_color="default",
+                word_wrap=True,
+                padding=(0, 2),
+            )
+        )
     return Group(*parts)
 
 
 def _bullets(writer: Writer, items: tuple[str, ...]) -> RenderableType:
-    return writer.prose("\n".join(f"* {one_line(item)}" for item in items))
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for item in items:
+        table.add_row(writer.text("•", "dim"), writer.prose(item))
+    return table
 
 
 def _parameters(writer: Writer, check: type[Check]) -> None:
@@ -154,7 +195,11 @@ def _parameters(writer: Writer, check: type[Check]) -> None:
         writer.line("none")
     for item in found:
         default = "" if item.is_required else f" = {words.value(item.default)}"
-        writer.line(writer.text(item.name, "bold"), f": {item.type}{default}", writer.text(" (required)" if item.is_required else "", "dim"))
+        writer.line(
+            writer.text(item.name, "bold"),
+            f": {item.type}{default}",
+            writer.text(" (required)" if item.is_required else "", "dim"),
+        )
         if item.meaning:
             writer.line(item.meaning, indent=4)
         for option in item.options:

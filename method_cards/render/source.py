@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from method_cards.calibration import Calibration, Calibrations
     from method_cards.card import CheckBinding
-    from method_cards.catalog import LoadedCard
+    from method_cards.catalog import LoadedCard, Reference
     from method_cards.check import Check
     from method_cards.record import Execution, Record
     from method_cards.verdict import Verdict
@@ -33,7 +33,6 @@ class Source:
         records: The newest record of each subject, with the folder that holds its pictures.
         cache: The folder that keeps drawings; None to draw each time.
         directory_urls: Whether the site generator serves ``cards/x.md`` as ``cards/x/`` rather than as ``cards/x.html``.
-        project: The path of ``method-cards.yaml`` as a command would name it; empty for the working directory.
     """
 
     catalog: Catalog
@@ -55,6 +54,11 @@ class Source:
             for verdict in kept.verdicts:
                 found.setdefault(verdict.id, []).append(Judged(verdict, kept, folder))
         return found
+
+    @cached_property
+    def references(self) -> dict[str, Reference]:
+        """All works that any card rests on, by key."""
+        return {key: reference for loaded in self.cards for key, reference in loaded.references.items()}
 
     def verdicts(self, prescription: str) -> list[Judged]:
         """What was decided about ``card/prescription``, for each subject."""

@@ -64,7 +64,14 @@ def check_summary(entry: Entry, catalog: Catalog) -> Data:
         "sources": one_line(page.sections.get("Sources", "")),
         "parameters": check.model_json_schema(),
         "quantities": [
-            {"name": item.name, "kind": item.kind, "meaning": item.meaning, "unit": item.unit, "range": [*map(_finite, item.range)], "by": [*item.by]}
+            {
+                "name": item.name,
+                "kind": item.kind,
+                "meaning": item.meaning,
+                "unit": item.unit,
+                "range": [*map(_finite, item.range)],
+                "by": [*item.by],
+            }
             for item in check.quantities
         ],
         "gates": list(check.gates),
@@ -140,8 +147,17 @@ def _calibration(loaded: LoadedCard, prescription: Prescription) -> Data:
     found, sentence = words.calibrated(loaded, prescription)
     if found is None:
         return {"current": False, "reason": sentence}
-    rates = {name: rate.model_dump(mode="json") for name, rate in (("detection", found.detection), ("false_alarm", found.false_alarm))}
-    return {"current": True, "measured_on": str(found.measured_on), "seeds": found.seeds, "samples": found.samples, **rates}
+    rates = {
+        name: rate.model_dump(mode="json")
+        for name, rate in (("detection", found.detection), ("false_alarm", found.false_alarm))
+    }
+    return {
+        "current": True,
+        "measured_on": str(found.measured_on),
+        "seeds": found.seeds,
+        "samples": found.samples,
+        **rates,
+    }
 
 
 def _finite(bound: float) -> float | None:

@@ -31,11 +31,33 @@ STYLES = {
     Outcome.ANSWERED: "blue",
 }
 
-THEME = Theme({"markdown.code": "cyan", "markdown.code_block": "cyan", "markdown.item.bullet": "dim", "markdown.item.number": "none"})
+THEME = Theme(
+    {
+        "markdown.code": "cyan",
+        "markdown.code_block": "cyan",
+        "markdown.item.bullet": "dim",
+        "markdown.item.number": "none",
+    }
+)
 """Code without a background of its own, so that it is legible on light and dark terminals."""
 
 _ASCII_SYMBOLS = {"✓": "+", "✗": "x", "⊘": "#", "»": ">"}
-_ASCII = str.maketrans({"≤": "<=", "≥": ">=", "·": "-", "—": "-", "–": "-", "…": "...", "“": '"', "”": '"', "’": "'", "→": "->", "•": "*", "×": "x"})
+_ASCII = str.maketrans(
+    {
+        "≤": "<=",
+        "≥": ">=",
+        "·": "-",
+        "—": "-",
+        "–": "-",
+        "…": "...",
+        "“": '"',
+        "”": '"',
+        "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+        "→": "->",
+        "•": "*",
+        "×": "x",
+    }
+)
 _PICTURE = re.compile(r"!(?=\[)")
 
 
@@ -79,7 +101,9 @@ class Writer:
     def outcome(self, outcome: Outcome) -> Text:
         """An outcome as symbol and word."""
         symbol = SYMBOLS[outcome]
-        return Text(f"{_ASCII_SYMBOLS.get(symbol, symbol) if self.ascii else symbol} {word(outcome)}", style=STYLES[outcome])
+        return Text(
+            f"{_ASCII_SYMBOLS.get(symbol, symbol) if self.ascii else symbol} {word(outcome)}", style=STYLES[outcome]
+        )
 
     def line(self, *parts: object, style: str = "", indent: int = 0) -> None:
         """One paragraph of pieces side by side."""
@@ -113,7 +137,11 @@ class Writer:
 
     def command(self, label: str, words: str, *, indent: int = 2, width: int = 14) -> None:
         """A command line that can be copied whole: it is never broken into lines."""
-        joined = Text(" " * indent).append_text(self.text(f"{label:<{width}}  ", "dim")).append_text(self.text(words, "bold"))
+        joined = (
+            Text(" " * indent)
+            .append_text(self.text(f"{label:<{width}}  ", "dim"))
+            .append_text(self.text(words, "bold"))
+        )
         self.console.print(joined, soft_wrap=True)
 
     def table(self, *columns: str | tuple[str, dict[str, Any]]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import unicodedata
 from collections import Counter
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from method_cards import calibration
 from method_cards.judge import number
+from method_cards.render.interval import label
 from method_cards.render.source import digest
 from method_cards.verdict import Outcome
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from method_cards.calibration import Calibration
     from method_cards.card import Criterion, Prescription
-    from method_cards.catalog import LoadedCard
+    from method_cards.catalog import LoadedCard, Reference
     from method_cards.record import Execution, Record
     from method_cards.verdict import CriterionResult, IntervalData, Verdict
 
@@ -36,13 +38,17 @@ SYMBOLS = {
 TROUBLE = (Outcome.FAILED, Outcome.ERRORED, Outcome.INVALID, Outcome.INCONCLUSIVE)
 """What somebody has to look at, the worst first."""
 
+_ESCAPE = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\))")
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _INVISIBLE_BUT_NEEDED = "\n\t\u200d"
 
 
 def clean(text: object) -> str:
     """Text without control characters: no card or record can move the cursor, colour the screen or turn the reading direction."""
-    return "".join(char for char in str(text) if char in _INVISIBLE_BUT_NEEDED or unicodedata.category(char) not in _HIDDEN)
+    readable = _ESCAPE.sub("", str(text))
+    return "".join(
+        char for char in readable if char in _INVISIBLE_BUT_NEEDED or unicodedata.category(char) not in _HIDDEN
+    )
 
 
 def word(outcome: Outcome) -> str:
@@ -114,7 +120,10 @@ def calibrated(loaded: LoadedCard, prescription: Prescription, version: str = ""
     if found is None:
         return None, "Not calibrated: how often this check errs has not been measured."
     if not found.is_current(version or found.check_version, digest(prescription.check)):
-        return None, f"Not calibrated: the error rates of {found.measured_on} are of other criteria, parameters or another version of the check."
+        return (
+            None,
+            f"Not calibrated: the error rates of {found.measured_on} are of other criteria, parameters or another version of the check.",
+        )
     return found, rates(found)
 
 
@@ -163,9 +172,11 @@ def bound(criterion: Criterion) -> str:
     return f"{name} {criterion.bound_text()} at {criterion.confidence:.0%} confidence"
 
 
-def source(criterion: Criterion) -> str:
-    """Where a criterion's bound comes from."""
-    cited = ", ".join(part for part in (criterion.source.ref, criterion.source.locator) if part)
+def source(criterion: Criterion, references: Mapping[str, Reference]) -> str:
+    """Where a criterion's bound comes from: ``Adebayo et al. 2018, section 3: why it follows``."""
+    key = criterion.source.ref or ""
+    work = references[key].short if key in references else key
+    cited = ", ".join(part for part in (work, criterion.source.locator) if part)
     return ": ".join(part for part in (cited, criterion.source.note) if part)
 
 
@@ -183,6 +194,21 @@ def of_card(cards: Mapping[str, LoadedCard] | None, verdict: Verdict) -> tuple[L
     if loaded is None:
         return None, None
     return loaded, next((item for item in loaded.card.prescriptions if item.id == verdict.prescription), None)
+
+
+def name(result: CriterionResult) -> str:
+    """The quantity that was bounded, for people."""
+    return label(result)
+
+
+def waived(verdict: Verdict) -> str:
+    """What a waiver says; it stands beside the verdict and never replaces it."""
+    waiver = verdict.waiver
+    if waiver is None:
+        return ""
+    by = f" by {waiver.approved_by}" if waiver.approved_by else ""
+    state = f"waiver expired on {waiver.expires}" if verdict.waiver_expired else f"waived{by} until {waiver.expires}"
+    return f"{state}: {waiver.reason}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -179,7 +179,7 @@ Explainer: TypeAlias = Annotated[
 ]
 """A bundled explainer, told from the others by its ``method``."""
 
-METHODS: Mapping[str, type[_Bundled]] = {
+METHODS: Mapping[str, type[Explainer]] = {
     kind.model_fields["method"].default: kind
     for kind in (Gradient, InputXGradient, IntegratedGradients, GuidedBackprop, EdgeFilter, Noise, InputItself)
 }
@@ -288,12 +288,12 @@ def _validated(given: Mapping[str, Any], where: str) -> Explainer:
         raise InputError(f'{where} has the unknown method "{method}".{did_you_mean(method, METHODS)}')
     kind = METHODS[method]
     try:
-        return kind.model_validate(dict(given))  # type: ignore[return-value]  # METHODS holds the members of the union
+        return kind.model_validate(dict(given))
     except ValidationError as error:
         raise InputError("\n".join(_told(where, problem, kind) for problem in error.errors())) from error
 
 
-def _told(where: str, problem: Mapping[str, Any], kind: type[_Bundled]) -> str:
+def _told(where: str, problem: Mapping[str, Any], kind: type[Explainer]) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f'{where}: unknown parameter "{place}".{did_you_mean(place, kind.model_fields)}'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -117,6 +117,12 @@ class _Explained:
     targets: Tensor
     number: int
     draws: int = 0
+    masks: Mapping[Kind, Tensor | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        view = self.subject.view(self.batch, self.targets)
+        inside = foreground(view.features) if view.mask is None else view.mask
+        self.masks = {"signed": view.mask, "absolute": view.mask, "foreground": inside}
 
     def by(self, state: Mapping[str, Tensor]) -> Maps:
         """The maps when the model has these parameters and buffers, all others as they are."""
@@ -124,7 +130,7 @@ class _Explained:
         with swapped(self.subject.model, state):
             view = self.subject.view(self.batch, self.targets)
             generator = self.context.generator("explainer", self.number, self.draws)
-            return ranked_maps(view, self.explainer.explain(view, generator))
+            return ranked_maps(view, self.explainer.explain(view, generator), self.masks)
 
 
 class ParameterRandomization(Check):
@@ -299,17 +305,15 @@ class ParameterRandomization(Check):
             yield EXCESS[kind].per_sample(_numpy(full - null))
 
 
-def ranked_maps(view: View, attributions: Tensor) -> Maps:
+def ranked_maps(view: View, attributions: Tensor, masks: Mapping[Kind, Tensor | None]) -> Maps:
     """One map for each example, ranked in each way of comparing.
 
     Args:
         view: The examples.
         attributions: In the shape of the features.
+        masks: The positions that count in each way, in the shape of the maps; None for all.
     """
     signed, magnitude = view.as_map(attributions), view.as_map(attributions.abs())
-    content = view.mask
-    inside = foreground(view.features) if content is None else content
-    masks: Mapping[Kind, Tensor | None] = {"signed": content, "absolute": content, "foreground": inside}
     return Maps({kind: ranked(signed if kind == "signed" else magnitude, masks[kind]) for kind in KINDS}, signed)
 
 

@@ -160,7 +160,7 @@ def swapped(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
 def seeded(generator: torch.Generator) -> Iterator[None]:
     """Within the block, torch, NumPy and Python draw from a seed that the generator gives, and then go on as before."""
     seed = int(torch.randint(2**32, (), generator=generator, device=generator.device))
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+    started = torch.cuda.is_initialized()
     devices = list(range(torch.cuda.device_count())) if started else []
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (other people's code draws from it)
     with torch.random.fork_rng(devices=devices):

@@ -162,10 +162,11 @@ def _shared(a: _Layer, b: _Layer) -> int:
 
 
 def _borders(layers: list[_Layer], named: Sequence[str]) -> set[int]:
-    """After which layers one of the named modules begins or ends."""
+    """After which layers a named module begins or ends, and before the last layer where that is in none of them."""
     paths = sorted((name.split(".") for name in named), key=len)
     inside = [[path for path in paths if layer.within(path)][-1:] for layer in layers]
-    return {place for place, (before, after) in enumerate(pairwise(inside)) if before != after}
+    ends = [place for place, (before, after) in enumerate(pairwise(inside)) if before != after]
+    return {*ends, *(() if inside[-1] else range(len(layers) - 1)[-1:])}
 
 
 def _blocks(layers: list[_Layer], most: int) -> set[int]:

@@ -1,0 +1,98 @@
+"""Build the site of a project: with MkDocs, or as plain Markdown for another generator."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from method_cards.errors import InputError
+from method_cards.render import site
+
+if TYPE_CHECKING:
+    from method_cards.project import Project
+
+CACHE = Path(".cache/method-cards/figures")
+"""The folder that keeps drawings, within a project."""
+
+
+def source_of(project: Project, *, directory_urls: bool = False) -> site.Source:
+    """What the pages of a project are made from."""
+    return site.source_from(
+        records=project.records,
+        catalog=project.catalog,
+        registry=project.registry,
+        cache=project.folder / CACHE,
+        directory_urls=directory_urls,
+    )
+
+
+def write_markdown(project: Project, folder: Path) -> int:
+    """Write all pages and their files for any site generator; gives how many files were written.
+
+    Args:
+        project: The project.
+        folder: Where they go; other files there are left alone.
+    """
+    made = site.build(source_of(project))
+    files = {**{path: text.encode() for path, text in made.pages.items()}, **made.files, **site.assets()}
+    for path, content in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return len(files)
+
+
+def build_site(config: Path, *, strict: bool = True) -> Path:
+    """Build the site with MkDocs; gives its folder.
+
+    Args:
+        config: ``mkdocs.yml``.
+        strict: Whether warnings are errors.
+
+    Raises:
+        InputError: There is no such file, or MkDocs cannot build it.
+    """
+    from mkdocs.commands.build import build
+    from mkdocs.exceptions import MkDocsException
+
+    settings = _configured(config, strict=strict)
+    try:
+        settings.plugins.on_startup(command="build", dirty=False)
+        build(settings)
+    except (MkDocsException, SystemExit) as error:
+        raise InputError(f"{config}: the site cannot be built: {error}") from error
+    finally:
+        settings.plugins.on_shutdown()
+    return Path(settings.site_dir)
+
+
+def serve_site(config: Path, address: str) -> None:
+    """Serve the site, and rebuild it when a page, a card or a record changes.
+
+    Args:
+        config: ``mkdocs.yml``.
+        address: ``host:port``.
+    """
+    from mkdocs.commands.serve import serve
+
+    _exists(config)
+    os.environ.setdefault("NO_MKDOCS_2_WARNING", "1")
+    serve(config_file=str(config), dev_addr=address)
+
+
+def _configured(config: Path, *, strict: bool) -> Any:
+    from mkdocs.config import load_config
+    from mkdocs.exceptions import MkDocsException
+
+    _exists(config)
+    os.environ.setdefault("NO_MKDOCS_2_WARNING", "1")
+    try:
+        return load_config(config_file=str(config), strict=strict)
+    except MkDocsException as error:
+        raise InputError(f"{config}: {error}") from error
+
+
+def _exists(config: Path) -> None:
+    if not config.is_file():
+        raise InputError(f"{config}: there is no such file; `method-cards init` writes one")

@@ -1,0 +1,92 @@
+"""The MkDocs plugin: hands the pages that `method_cards.render` makes to MkDocs, and adds nothing of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mkdocs.config import config_options
+from mkdocs.config.base import Config
+from mkdocs.exceptions import PluginError
+from mkdocs.plugins import BasePlugin
+from mkdocs.structure.files import File, Files
+
+from method_cards.errors import InputError
+from method_cards.project import FILE, Project
+from method_cards.render import build, site
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.livereload import LiveReloadServer
+
+
+class Options(Config):
+    """What ``mkdocs.yml`` may say under ``method-cards``; paths are relative to its folder."""
+
+    project = config_options.Type(str, default="")
+    """``method-cards.yaml`` or its folder; by default the folder of ``mkdocs.yml``, where there is one."""
+    cards = config_options.ListOfItems(config_options.Type(str), default=[])
+    """Folders of cards, for a site without a project."""
+    records = config_options.Type(str, default="")
+    """The folder that runs are kept in, for a site without a project."""
+
+
+class MethodCardsPlugin(BasePlugin[Options]):
+    """Pages of cards, checks and subjects."""
+
+    def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
+        """Add the styles and scripts of the pages, none of them from elsewhere."""
+        config.extra_css = [*site.STYLES, *config.extra_css]
+        config.extra_javascript = [*site.SCRIPTS, *config.extra_javascript]
+        return config
+
+    def on_files(self, files: Files, config: MkDocsConfig) -> Files:
+        """Add the pages and their files.
+
+        Raises:
+            PluginError: A card, a record or the project is wrong.
+        """
+        try:
+            made = site.build(self._source(config))
+        except InputError as error:
+            raise PluginError(str(error)) from error
+        contents: dict[str, str | bytes] = {**made.pages, **made.files, **site.assets()}
+        for path, content in contents.items():
+            if path not in files.src_uris:  # a page that a person wrote wins
+                files.append(File.generated(config, path, content=content))
+        return files
+
+    def on_serve(self, server: LiveReloadServer, config: MkDocsConfig, builder: object) -> LiveReloadServer:  # noqa: ARG002
+        """Rebuild when a card or a record changes."""
+        for folder in self._watched(config):
+            if folder.is_dir():
+                server.watch(str(folder))
+        return server
+
+    def _project(self, config: MkDocsConfig) -> Path | None:
+        path = _root(config) / self.config.project
+        file = path / FILE if path.is_dir() else path
+        return file if self.config.project or file.is_file() else None
+
+    def _source(self, config: MkDocsConfig) -> site.Source:
+        project = self._project(config)
+        if project is not None:
+            return build.source_of(Project.load(project), directory_urls=config.use_directory_urls)
+        root = _root(config)
+        return site.source_from(
+            [root / folder for folder in self.config.cards],
+            root / self.config.records if self.config.records else None,
+            cache=root / build.CACHE,
+            directory_urls=config.use_directory_urls,
+        )
+
+    def _watched(self, config: MkDocsConfig) -> list[Path]:
+        project = self._project(config)
+        if project is None:
+            return [_root(config) / folder for folder in (*self.config.cards, self.config.records) if folder]
+        loaded = Project.load(project)
+        return [loaded.records, *{card.folder for card in loaded.catalog}]
+
+
+def _root(config: MkDocsConfig) -> Path:
+    return Path(config.config_file_path or "mkdocs.yml").resolve().parent

@@ -1,0 +1,342 @@
+"""Notebooks of cards and subjects, and how a record looks in one."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from method_cards.catalog import Catalog, LoadedCard
+from method_cards.document import load
+from method_cards.errors import InputError
+from method_cards.project import FILE, Project, ProjectConfig
+from method_cards.record import PicturesData, Record
+from method_cards.registry import Registry
+from method_cards.render import cells, notebook
+
+CHECK = '''
+from method_cards.check import Check, Passes
+from method_cards.measurement import Pictures, Quantity
+import numpy as np
+
+RIGHT = Quantity("right", "proportion", "share of examples that are classified correctly")
+
+class Accuracy(Check):
+    """The model is right."""
+
+    id = "toy/accuracy"
+    quantities = (RIGHT,)
+
+    def splits(self):
+        return ("test",)
+
+    def passes(self, subject, samples):
+        return Passes(forward=samples)
+
+    def measure(self, subject, context):
+        for batch in context.batches("test"):
+            yield RIGHT.per_sample((subject.outputs(batch).argmax(1) == batch.targets).numpy())
+        yield Pictures("example", "A <b>caption</b>.", ("one",), ("row",), np.ones((1, 1, 4, 4), dtype=np.float32), (False,))
+
+    @classmethod
+    def controls(cls):
+        return ()
+'''
+
+MODEL = """
+import torch
+
+def build():
+    return torch.nn.Identity().eval()
+
+def test():
+    inputs = torch.eye(2).repeat(100, 1)
+    return inputs, inputs.argmax(1)
+"""
+
+
+def markdown_of(made: nbformat.NotebookNode) -> str:
+    return "\n\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
+
+
+def project(folder: Path, card: dict[str, Any], write_card: Any) -> Project:
+    """A tiny project: a model that is always right, a check of its own, a card of its own."""
+    prescriptions = [card["prescriptions"][0], card["prescriptions"][7]]
+    criterion = {"claim": "the model is right", "measurement": "right", "at_least": 0.9, "source": {"note": "made up"}}
+    prescriptions[0]["check"] = {"id": "toy/accuracy", "criteria": [criterion]}
+    write_card(folder / "cards", {**card, "prescriptions": prescriptions})
+    (folder / "check.py").write_text(CHECK)
+    (folder / "model.py").write_text(MODEL)
+    subject = {
+        "task": "tabular-classification",
+        "model": "model.py:build",
+        "data": {"test": "model.py:test"},
+        "cards": ["toy-maps"],
+    }
+    config = {
+        "schema_version": 1,
+        "checks": ["check.py:Accuracy"],
+        "subjects": {"always-right": subject, "second": subject},
+    }
+    (folder / FILE).write_text(json.dumps(config))
+    source = load(folder / FILE)
+    registry = Registry.installed(["check.py:Accuracy"], folder)
+    return Project(folder, source.validate(ProjectConfig), source, Catalog.load([folder / "cards"]), registry)
+
+
+def test_notebook_is_valid(toy_card: LoadedCard, every_outcome: Record) -> None:
+    """A notebook is of format 4.5, valid, for a Python 3 kernel, with unique cell ids."""
+    made = notebook.card_notebook(toy_card, subjects=["digits-cnn"], record=every_outcome)
+    nbformat.validate(made)
+    assert (made.nbformat, made.nbformat_minor) == (4, 5)
+    assert made.metadata.kernelspec.name == "python3"
+    assert len({cell.id for cell in made.cells}) == len(made.cells)
+
+
+def test_same_input_same_bytes(toy_card: LoadedCard, every_outcome: Record) -> None:
+    """The same card and record give the same bytes, and a new result changes no cell id."""
+    first, again = (
+        notebook.to_json(notebook.card_notebook(toy_card, subjects=["a"], record=every_outcome)) for _ in range(2)
+    )
+    assert first == again
+    without = notebook.card_notebook(toy_card, subjects=["a"])
+    assert [cell.id for cell in without.cells] == [cell["id"] for cell in json.loads(first)["cells"]]
+
+
+def test_each_prescription_has_its_cells(toy_card: LoadedCard, every_outcome: Record) -> None:
+    """For each prescription there is its text, and either a cell that runs exactly its check or a question to a person."""
+    made = notebook.card_notebook(toy_card, subjects=["digits-cnn"], record=every_outcome)
+    for prescription in toy_card.card.prescriptions:
+        full = f"toy-maps/{prescription.id}"
+        roles = {
+            cell.metadata.method_cards.role: cell
+            for cell in made.cells
+            if cell.metadata.get("method_cards", {}).get("prescription") == full
+        }
+        assert set(roles) == {"text", "run" if prescription.check else "question"}
+        assert prescription.statement in roles["text"].source
+        if prescription.check:
+            assert f'only=["{full}"]' in roles["run"].source
+        else:
+            assert prescription.question is not None
+            assert prescription.question.question in roles["question"].source
+
+
+def test_checklist_shows_verdicts(toy_card: LoadedCard, every_outcome: Record) -> None:
+    """The checklist has a row for each prescription with its verdict; without a record it says that nothing was run."""
+    made = notebook.card_notebook(toy_card, record=every_outcome)
+    assert "| ✗ | Maps MUST change when the parameters are randomised. | MUST | **failed** |" in made.cells[1].source
+    assert "**failed**, waived until 2027-01-01" in made.cells[1].source
+    empty = notebook.card_notebook(toy_card).cells[1].source
+    assert empty.count("*not run*") == 7
+    assert "Nothing is recorded yet" in empty
+
+
+def test_result_names_its_record(toy_card: LoadedCard, every_outcome: Record) -> None:
+    """A result stands with its reason and the id and day of its record."""
+    text = markdown_of(notebook.card_notebook(toy_card, record=every_outcome))
+    assert "0.81, 95% interval 0.77 to 0.84 (n = 128): outside the bound ≤ 0.3" in text
+    assert "*record 20260301T120000Z, 2026-03-01*" in text
+
+
+def test_subject_variable_at_the_top(toy_card: LoadedCard) -> None:
+    """One variable at the top chooses the model; the notebook of a card names the others that it applies to, or asks for one."""
+    setup = notebook.card_notebook(toy_card, subjects=["a", "b"]).cells[2].source
+    assert 'subject = "a"  # or "b"' in setup
+    assert 'project = mc.Project.load("..")' in setup
+    assert 'subject = ""  # the name of a model' in notebook.card_notebook(toy_card).cells[2].source
+
+
+def test_question_cell(toy_card: LoadedCard, every_outcome: Record) -> None:
+    """An open question has YAML to fill in, with who, when and evidence; an answered one shows the answer."""
+    text = markdown_of(notebook.card_notebook(toy_card, record=every_outcome))
+    assert (
+        'toy-maps/baseline:\n        answer: ""\n        by: ""\n        on: YYYY-MM-DD\n        evidence: ""' in text
+    )
+    assert "**yes**: A. Person on 2026-03-01, evidence: minutes of March" in text
+
+
+def test_answer_from_the_question_cell_is_taken(toy_card: LoadedCard, tmp_path: Path) -> None:
+    """The YAML of a question cell, filled in, is what ``method-cards.yaml`` takes."""
+    text = markdown_of(notebook.card_notebook(toy_card, subjects=["digits-cnn"]))
+    found = re.search(r"```yaml\n(subjects:.*?)\n```", text, re.DOTALL)
+    assert found is not None
+    filled = found[1].replace('answer: ""', "answer: it is").replace('""', "x").replace("YYYY-MM-DD", "2026-03-01")
+    lines = ("task: image-classification", "model: m.py:build", "data: {test: m.py:test}", "cards: [toy-maps]")
+    (tmp_path / FILE).write_text("\n    ".join([f"schema_version: 1\n{filled}", *lines]))
+    answer = load(tmp_path / FILE).validate(ProjectConfig).subjects["digits-cnn"].answers["toy-maps/baseline"]
+    assert (answer.answer, answer.by, str(answer.on)) == ("it is", "x", "2026-03-01")
+
+
+def test_subject_notebook_has_all_cards(toy_card: LoadedCard, every_outcome: Record) -> None:
+    """The notebook of a subject has a heading for each of its cards, and all their prescriptions in one checklist."""
+    made = notebook.subject_notebook("digits-cnn", [toy_card, toy_card_again(toy_card)], record=every_outcome)
+    assert made.cells[0].source.startswith("# Digits CNN")
+    assert "## Toy saliency maps" in markdown_of(made)
+    assert made.cells[1].source.count("\n| ") == 2 + 2 * 9
+    nbformat.validate(made)
+
+
+def toy_card_again(loaded: LoadedCard) -> LoadedCard:
+    card = loaded.card.model_copy(update={"id": "other-maps"})
+    return LoadedCard(card, loaded.document, loaded.folder, loaded.family, loaded.origin, loaded.references)
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "[x](javascript:alert(1))",
+    "[x]\n\n[x]: javascript:alert(1)",
+    r"\[x](javascript:alert(1)) and <b>",
+    "![x](https://tracker.example/x.png)",
+    "```\n</code></pre><script>alert(1)</script>",
+    "`a`` <svg onload=alert(1)> `",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    r"$\href{javascript:alert(1)}{x}$",
+    "text\n\n    <script>alert(1)</script>",
+    "| a |\n| --- |\n| <iframe src=//x> |",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_a_card_stays_text(toy_card: LoadedCard, every_outcome: Record, text: str) -> None:
+    """No text of a card or record becomes an element, a link that runs code, or a request, however a notebook is turned into HTML."""
+    changed = {"statement": text, "rationale": text, "failure_symptom": f"ok\n\n{text}"}
+    remedy = toy_card.card.prescriptions[0].remediation[0].model_copy(update={"action": text, "code": text})
+    hostile = toy_card.card.prescriptions[0].model_copy(update={**changed, "remediation": (remedy,)})
+    card = toy_card.card.model_copy(update={"title": text, "prescriptions": (hostile,)})
+    verdict = every_outcome.verdicts[0].model_copy(update={"reason": text, "statement": text})
+    record = every_outcome.model_copy(update={"verdicts": (verdict,)})
+    loaded = LoadedCard(card, toy_card.document, toy_card.folder, toy_card.family, toy_card.origin, toy_card.references)
+    made = notebook.card_notebook(loaded, subjects=["a"], record=record)
+    for html in (as_html(made), notebook.show(record)._repr_html_()):
+        found = Elements()
+        found.feed(html)
+        assert found.dangerous == []
+        assert r"\href" not in html
+
+
+class Elements(HTMLParser):
+    """What a browser would run or fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dangerous: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in {"script", "iframe", "object", "embed", "link", "meta", "form", "base"}:
+            self.dangerous.append(tag)
+        for name, value in attrs:
+            address = name in {"href", "src", "action", "xlink:href"}
+            if name.startswith("on") or (
+                address and not (value or "").startswith(("#", "data:image/png", "https://arxiv.org/"))
+            ):
+                self.dangerous.append(f"{tag} {name}={value}")
+
+
+def as_html(made: nbformat.NotebookNode) -> str:
+    from nbconvert import HTMLExporter
+
+    body: str = HTMLExporter(template_name="basic").from_notebook_node(made)[0]
+    return body
+
+
+def test_harmless_markdown_is_kept() -> None:
+    """Text in which nothing could do harm stands in the notebook as its author wrote it."""
+    text = "See *this* [paper](https://arxiv.org/abs/1810.03292): $f_\\theta(x) > 0$ in `a_b`, and\n\n* one\n* two"
+    assert cells.prose(text) == text
+
+
+def test_safe_html_keeps_its_look() -> None:
+    """Text that has to become HTML keeps its emphasis, code and links."""
+    html = cells.prose("*a* <b> `x < y` [paper](https://arxiv.org/abs/1810.03292)")
+    assert "<em>a</em>" in html
+    assert "&lt;b&gt;" in html
+    assert 'href="https&#58;//arxiv.org' in html or 'href="https://arxiv.org' in html
+
+
+def test_shown_record(every_outcome: Record) -> None:
+    """A record in a notebook shows every verdict with symbol, word and interval drawn against its bound, as HTML, Markdown and text."""
+    shown = notebook.show(every_outcome)
+    html, markdown = shown._repr_html_(), shown._repr_markdown_()
+    for verdict in every_outcome.verdicts:
+        assert verdict.id in html
+        assert verdict.id in markdown
+        assert verdict.id in repr(shown)
+    assert html.count("<svg") == 5
+    assert "waived by R. Viewer until 2027-01-01" in html
+    assert "0.81, 95% interval 0.77 to 0.84, n = 128" in markdown
+    assert "http" not in html
+    assert 'class="mc-' not in html
+
+
+def test_lost_pictures_are_named(every_outcome: Record, tmp_path: Path) -> None:
+    """When the pictures of a record are gone, it says which and shows the rest."""
+    data = PicturesData(name="maps", caption="c", columns=("a",), rows=("b",), signed=(True,), file="0-maps.npy")
+    execution = every_outcome.executions[0].model_copy(update={"pictures": (data,)})
+    html = notebook.show(
+        every_outcome.model_copy(update={"executions": (execution,)}), tmp_path / "record.json"
+    )._repr_html_()
+    assert "0-maps.npy: cannot be read" in html
+    assert "toy-maps/sensitive" in html
+
+
+def test_write_finds_project_and_record(
+    tmp_path: Path, every_outcome: Record, card_data: dict[str, Any], write_card: Any
+) -> None:
+    """The notebook is written into the project's folder, loads the project by a relative path, and shows the newest record."""
+    tiny = project(tmp_path, card_data, write_card)
+    folder = tmp_path / "records" / "always-right" / "20260301T120000Z"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(every_outcome.model_dump_json())
+    for name in ("toy-maps", "always-right"):
+        path = notebook.write(tiny, name)
+        assert path == tmp_path / "notebooks" / f"{name}.ipynb"
+        made = nbformat.read(path, as_version=4)
+        assert 'mc.Project.load("..")' in made.cells[2].source
+        assert "**passed**" in markdown_of(made)
+    assert 'mc.Project.load("../..")' in notebook.write(
+        tiny, "toy-maps", tmp_path / "a" / "b" / "c.ipynb"
+    ).read_text().replace('\\"', '"')
+
+
+def test_unknown_name_is_an_input_error(tmp_path: Path, card_data: dict[str, Any], write_card: Any) -> None:
+    """A name that is neither a card nor a subject is refused with what was probably meant."""
+    with pytest.raises(InputError, match='Did you mean "always-right"'):
+        notebook.write(project(tmp_path, card_data, write_card), "always-rigth")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_notebook_runs_headless(tmp_path: Path, card_data: dict[str, Any], write_card: Any) -> None:
+    """A notebook runs in a kernel of its own from its own folder, shows verdict, drawing and pictures, and leaves nothing but the record."""
+    tiny = project(tmp_path, card_data, write_card)
+    path = notebook.write(tiny, "toy-maps", execute=True)
+    made = nbformat.read(path, as_version=4)
+    nbformat.validate(made)
+    outputs = [output for cell in made.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert [output.output_type for output in outputs] == ["execute_result"]
+    html = outputs[0].data["text/html"]
+    assert "✓ passed" in html
+    assert "<svg" in html
+    assert "data:image/png;base64," in html
+    assert "A &lt;b&gt;caption&lt;/b&gt;." in html
+    assert {item.name for item in path.parent.iterdir()} == {"toy-maps.ipynb"}
+    assert len(list((tmp_path / "records" / "always-right").iterdir())) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_failing_cell_is_an_input_error(tmp_path: Path) -> None:
+    """A cell that raises ends the run with an error that names it."""
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    with pytest.raises(InputError, match="there is no such thing"):
+        notebook.run(
+            new_notebook(cells=[new_code_cell("raise ValueError('there is no such thing')", id="a")]), tmp_path
+        )
