@@ -173,7 +173,7 @@ def run(
     format: FormatOption = "text",  # noqa: A002
     project: ProjectOption = Path(),
 ) -> None:
-    """Measure subjects against their cards; exit status 0: every MUST passed, 1: one failed or a check errored, 2: bad input."""
+    """Measure subjects against their cards; exit status 0: every MUST passed, 1: one did not or a check errored, 2: bad input."""
     from method_cards.errors import InputError
     from method_cards.project import Project
     from method_cards.run import Options

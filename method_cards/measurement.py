@@ -23,7 +23,7 @@ _SNAKE = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def _finite(name: str, values: ArrayLike, low: float, high: float) -> Floats:
-    array = np.asarray(values, dtype=np.float64).reshape(-1)
+    array = np.array(values, dtype=np.float64).reshape(-1)  # a copy: a check may use its own array again
     if not np.isfinite(array).all():
         raise CheckError(
             f'measurement "{name}" holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite, of {array.size}'

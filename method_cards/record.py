@@ -9,7 +9,6 @@ import datetime as dt
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -165,12 +164,8 @@ class Record(_Data):
 
     @property
     def exit_status(self) -> int:
-        """0 when no MUST failed and nothing errored, else 1."""
-        bad = any(
-            item.outcome is Outcome.ERRORED or (item.is_must and item.outcome is Outcome.FAILED)
-            for item in self.verdicts
-        )
-        return int(bad or self.status == "interrupted")
+        """0 when every MUST that a check decides passed and nothing errored, else 1; questions that wait for a person do not count."""
+        return int(self.status == "interrupted" or any(item.stops for item in self.verdicts))
 
     def of_card(self, card: str) -> list[Verdict]:
         """The verdicts about the prescriptions of one card, in the card's order."""
@@ -278,8 +273,8 @@ class _atomic:  # noqa: N801  (used like a function)
         self._path = path
 
     def __enter__(self) -> Any:
-        descriptor, self._temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".writing-")
-        self._handle = os.fdopen(descriptor, "wb")
+        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.writing")
+        self._handle = self._temporary.open("wb")  # unlike tempfile's, readable for whoever may read the folder
         return self._handle
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -287,6 +282,6 @@ class _atomic:  # noqa: N801  (used like a function)
         os.fsync(self._handle.fileno())
         self._handle.close()
         if kind is None:
-            Path(self._temporary).replace(self._path)
+            self._temporary.replace(self._path)
         else:
-            Path(self._temporary).unlink()
+            self._temporary.unlink()

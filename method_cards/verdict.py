@@ -124,6 +124,12 @@ class Verdict(_Data):
         return f"{self.card}/{self.prescription}"
 
     @property
+    def stops(self) -> bool:
+        """Whether it makes a run end with exit status 1: a MUST that a check did not find to hold, or a check that could not measure."""
+        unmet = (Outcome.FAILED, Outcome.INVALID, Outcome.INCONCLUSIVE)
+        return self.outcome is Outcome.ERRORED or (self.is_must and self.outcome in unmet)
+
+    @property
     def is_must(self) -> bool:
         """Whether the level is MUST or MUST NOT."""
         return self.level.startswith("MUST")

@@ -29,6 +29,7 @@ def train(
     seed: int,
     epochs: int,
     weight_decay: float = 0.0,
+    shift: bool = False,
 ) -> nn.Module:
     """Train a classifier by AdamW on cross-entropy.
 
@@ -39,6 +40,7 @@ def train(
         seed: Decides the order of the examples.
         epochs: How often each example is seen.
         weight_decay: How strongly weights are drawn to zero.
+        shift: Whether each batch is moved by up to one pixel, so that no image is ever seen twice in the same place.
 
     Returns:
         The same network, in evaluation mode.
@@ -48,7 +50,11 @@ def train(
     model.train()
     for _ in range(epochs):
         for chosen in torch.randperm(len(targets), generator=generator).split(64):
+            batch = inputs[chosen]
+            if shift:
+                down, right = (int(step) for step in torch.randint(-1, 2, (2,), generator=generator))
+                batch = torch.roll(batch, (down, right), (2, 3))
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(inputs[chosen]), targets[chosen]).backward()
+            nn.functional.cross_entropy(model(batch), targets[chosen]).backward()
             optimizer.step()
     return model.eval()

@@ -18,9 +18,8 @@ from method_cards.verdict import Outcome
 if TYPE_CHECKING:
     from method_cards.card import Card, Criterion, Prescription
     from method_cards.catalog import LoadedCard
-    from method_cards.record import Record
     from method_cards.render.results import Result, Results
-    from method_cards.render.source import Rates, Source
+    from method_cards.render.source import Rates, Source, View
 
 SECTIONS = (
     "audience",
@@ -34,6 +33,9 @@ SECTIONS = (
     "deployment",
 )
 """Sections that are shown folded, each as a list of its fields."""
+
+BROKEN = (Outcome.FAILED, Outcome.ERRORED, Outcome.INVALID)
+"""What is named at the top of the page."""
 
 LISTS = ("examples", "related_cards", "mappings", "model_cards", "datasheets", "saliency_cards", "system_cards", "glossary", "prompts")
 
@@ -64,10 +66,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Glance:
-    """One subject's verdicts on the card."""
+    """One subject's verdicts on the card.
 
-    record: Record
-    outcomes: tuple[Outcome, ...]
+    Attributes:
+        view: The subject.
+        broken: What a person has to look at first.
+    """
+
+    view: View
+    broken: tuple[Result, ...]
 
 
 def card_page(loaded: LoadedCard, source: Source, results: Results) -> str:
@@ -82,12 +89,12 @@ def card_page(loaded: LoadedCard, source: Source, results: Results) -> str:
     citations = Citations(loaded)
     by_prescription: dict[str, list[Result]] = {}
     glances: list[Glance] = []
-    for record, _ in source.records:
-        judged = [item for one in card.prescriptions for item in source.verdicts(f"{card.id}/{one.id}") if item.record is record]
-        for result in results.of_card(judged):
+    for view in source.views:
+        found = results.of_card(view.of_card(card.id))
+        for result in found:
             by_prescription.setdefault(result.verdict.prescription, []).append(result)
-        if judged:
-            glances.append(Glance(record, tuple(item.verdict.outcome for item in judged)))
+        if found:
+            glances.append(Glance(view, tuple(result for result in found if result.verdict.outcome in BROKEN)))
     items = [
         Item(
             prescription=one,
@@ -104,7 +111,7 @@ def card_page(loaded: LoadedCard, source: Source, results: Results) -> str:
         loaded=loaded,
         card=card,
         prescriptions=items,
-        subjects=glances,
+        glances=glances,
         citations=citations,
         links=Links(path, directory_urls=source.directory_urls),
         fields=partial(_fields, citations=citations),

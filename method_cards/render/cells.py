@@ -12,7 +12,7 @@ from method_cards.verdict import Outcome
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from method_cards.card import Prescription, Remediation
+    from method_cards.card import Criterion, Prescription, Remediation
     from method_cards.catalog import LoadedCard
     from method_cards.record import Record
     from method_cards.verdict import Verdict
@@ -96,11 +96,12 @@ def setup(subject: str, subjects: Sequence[str], project: str) -> str:
     choice = f"  # or {', '.join(map(json.dumps, others))}" if others else ""
     if not subject:
         choice = "  # the name of a model in method-cards.yaml that this card applies to"
-    lines = ["import method_cards as mc", "from method_cards.render.notebook import show"]
+    lines = ["from method_cards import Project", "from method_cards.render.notebook import apart, show"]
     lines += ["from method_cards.run import Options, run", ""]
     lines.append(
-        f"project = mc.Project.load({json.dumps(project)})  # the folder of method-cards.yaml, relative to this notebook"
+        "# The folder of method-cards.yaml, relative to this notebook; single checks are kept apart from whole runs."
     )
+    lines.append(f"project = apart(Project.load({json.dumps(project)}))")
     return "\n".join([*lines, f"subject = {json.dumps(subject)}{choice}"])
 
 
@@ -123,11 +124,11 @@ def text(loaded: LoadedCard, prescription: Prescription, verdict: Verdict | None
     parts += ["**Why.** " + prose(prescription.rationale), "**Symptom.** " + prose(prescription.failure_symptom)]
     parts += [_remedy(number, remedy) for number, remedy in enumerate(prescription.remediation, 1)]
     if prescription.check is not None:
-        bounds = "; ".join(
-            f"{plain(words.bound(item))} ({plain(words.source(item, loaded.references))})"
-            for item in prescription.check.criteria
-        )
-        parts.append(f"**Passes if** {bounds}. {plain(words.calibrated(loaded, prescription)[1])}")
+        binding = prescription.check
+        for title, criteria in (("Passes if", binding.criteria), ("Means something only if", binding.valid_if)):
+            bounds = "\n".join(f"* {_criterion(item, loaded)}" for item in criteria)
+            parts += [f"**{title}**", bounds] if criteria else []
+        parts.append(plain(words.calibrated(loaded, prescription)[1]))
     return "\n\n".join(parts)
 
 
@@ -189,6 +190,11 @@ def _result(verdict: Verdict, record: Record) -> str:
         lines.append(plain(words.waived(verdict)))
     lines.append(f"*record {plain(record.id)}, {record.started:%Y-%m-%d}*")
     return "\n>\n".join(f"> {line}" for line in lines)
+
+
+def _criterion(criterion: Criterion, loaded: LoadedCard) -> str:
+    source = words.source(criterion, loaded.references)
+    return f"{plain(criterion.claim)} {plain(words.bound(criterion))}. *{plain(source)}*"
 
 
 def _remedy(number: int, remedy: Remediation) -> str:

@@ -52,7 +52,7 @@ def charts(execution: Execution, results: Sequence[CriterionResult], *, with_his
         about = [result for result in results if result.measurement == name]
         axis = _axis(series)
         if axis is not None:
-            found.append(_curve(name, axis, series, about))
+            found.append(_curve(name, axis, series, about, _levels(execution, results, series)))
         else:
             shown = [item for item in _judged(series, about) if with_histograms or item.kind == "auc"]
             found += [chart for item in shown if (chart := _single(item, about)) is not None]
@@ -77,40 +77,55 @@ def _axis(series: Sequence[SeriesData]) -> str | None:
     return best if best is not None and numeric[best] >= LEAST_POSITIONS else None
 
 
-def _curve(name: str, axis: str, series: Sequence[SeriesData], about: Sequence[CriterionResult]) -> Chart:
+def _levels(execution: Execution, results: Sequence[CriterionResult], series: Sequence[SeriesData]) -> tuple[tuple[str, float], ...]:
+    """Quantities of the same scale that the verdict also rests on, such as a null or a ceiling: one level each."""
+    names = {result.measurement for result in results} - {series[0].name}
+    same = [item for item in execution.measurements if item.name in names and not item.by and item.range == series[0].range]
+    return tuple((spoken(item.name), item.mean) for item in same if item.kind != "auc")
+
+
+def _curve(
+    name: str,
+    axis: str,
+    series: Sequence[SeriesData],
+    about: Sequence[CriterionResult],
+    levels: tuple[tuple[str, float], ...],
+) -> Chart:
     series = [item for item in series if axis in item.by]
-    named = _names(axis, series)
+    described = _descriptions(axis, series)
+    named = next((key for key, names in described.items() if len(names) == len(set(names.values())) > 1), None)
     groups: dict[str, list[SeriesData]] = {}
     for item in series:
-        others = [str(value) for key, value in item.by.items() if key != axis and key != named]
+        others = [str(value) for key, value in item.by.items() if key != axis and key not in described]
         groups.setdefault(", ".join(others) or spoken(name), []).append(item)
     lines = tuple(_line(label, axis, items) for label, items in list(groups.items())[:MOST_LINES])
     ticks = {_position(item, axis): str(item.by[named]) for item in series} if named else {}
     first = series[0]
     chart = Curve(
         lines=lines,
-        x_label=spoken(axis),
+        x_label=f"{spoken(axis)} ({spoken(named)})" if named else spoken(axis),
         y_label=spoken(name) + (f" [{first.unit}]" if first.unit else ""),
         ticks=tuple(sorted(ticks.items())),
-        bounds=tuple(dict.fromkeys(_bounds(about, axis))),
+        bounds=tuple(dict.fromkeys(_bounds(about, axis, series))),
+        levels=levels,
         range=first.range,
     )
     note = "Mean over the examples; the band holds the middle 80 % of them." if first.kind == "mean" else ""
     if len(groups) > MOST_LINES:
         note += f" {len(groups) - MOST_LINES} more lines are left out."
     if chart.bounds:
-        note += " The black line is the bound."
+        note += " The bold line is the bound."
     return Chart(chart, spoken(name), f"{spoken(name)} over {spoken(axis)}: {_course(lines, axis)}", note.strip())
 
 
-def _names(axis: str, series: Sequence[SeriesData]) -> str | None:
-    """Another breakdown that only names the positions of the axis, such as the layer of each stage."""
+def _descriptions(axis: str, series: Sequence[SeriesData]) -> dict[str, dict[float, Any]]:
+    """Other breakdowns that only describe a position of the axis, such as the layers of a stage: position and value of each."""
+    found: dict[str, dict[float, Any]] = {}
     for key in dict.fromkeys(key for item in series for key in item.by if key != axis):
-        pairs = {(item.by[axis], item.by.get(key)) for item in series}
-        values = {value for _, value in pairs}
-        if len(pairs) == len({position for position, _ in pairs}) == len(values) > 1:
-            return key
-    return None
+        pairs = {(_position(item, axis), item.by.get(key)) for item in series}
+        if len(pairs) == len({position for position, _ in pairs}):
+            found[key] = dict(pairs)
+    return found
 
 
 def _line(label: str, axis: str, items: Iterable[SeriesData]) -> Line:
@@ -136,19 +151,23 @@ def _course(lines: Sequence[Line], axis: str) -> str:
     )
 
 
-def _bounds(about: Sequence[CriterionResult], axis: str | None = None) -> list[Bound]:
+def _bounds(about: Sequence[CriterionResult], axis: str = "", series: Sequence[SeriesData] = ()) -> list[Bound]:
     found = []
     for result in about:
-        at = result.where.get(axis) if axis else None
-        place = float(at) if isinstance(at, int | float) else None
+        places = {_position(item, axis) for item in series if _meets(item, result)}
+        place = places.pop() if len(places) == 1 else None
         for value, sign in ((result.high_bound, "≤"), (result.low_bound, "≥")):
             if value is not None:
                 found.append(Bound(value, f"{sign} {number(value)}", place))
     return found
 
 
+def _meets(item: SeriesData, result: CriterionResult) -> bool:
+    return all(item.by.get(key) == value for key, value in result.where.items())
+
+
 def _judged(series: Sequence[SeriesData], about: Sequence[CriterionResult]) -> list[SeriesData]:
-    return [item for item in series if any(all(item.by.get(key) == value for key, value in result.where.items()) for result in about)][:2]
+    return [item for item in series if any(_meets(item, result) for result in about)][:2]
 
 
 def _single(item: SeriesData, about: Sequence[CriterionResult]) -> Chart | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE_VERSION = "3"
+STYLE_VERSION = "5"
 """Goes up when the same data would be drawn differently, so that no old drawing is taken from a cache."""
 
 INK = "#010203"
@@ -75,11 +75,14 @@ class Curve:
     y_label: str
     ticks: tuple[tuple[float, str], ...] = ()
     bounds: tuple[Bound, ...] = ()
+    levels: tuple[tuple[str, float], ...] = ()
     range: tuple[float | None, float | None] = (None, None)
 
     def draw(self, figure: Figure) -> None:
         """Draw it."""
         axes = figure.add_subplot()
+        for number, (label, value) in enumerate(self.levels):
+            axes.axhline(value, color=INK, linewidth=1.1, alpha=0.7, linestyle=((0, (1, 2)), (0, (6, 2, 1, 2)))[number % 2], label=label)
         for number, line in enumerate(self.lines):
             hue = HUES[number % len(HUES)]
             if any(low < high for low, high in zip(line.low, line.high, strict=True)):
@@ -108,8 +111,8 @@ class Curve:
         elif len(positions) <= 16:  # noqa: PLR2004
             axes.set_xticks(positions)
         _finish(axes, self.x_label, self.y_label, self.range)
-        if len(self.lines) > 1:
-            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
+        if len(self.lines) + len(self.levels) > 1:
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, borderaxespad=0.2, fontsize=8.5, handlelength=2.4)
 
 
 @dataclass(frozen=True)
@@ -247,8 +250,8 @@ def _finish(axes: Axes, x_label: str, y_label: str, limits: tuple[float | None, 
     axes.set_ylabel(y_label)
     low, high = limits
     shown = axes.get_ylim()
-    if low is not None and low < 0 <= shown[0] + 0.05 * (shown[1] - shown[0]):
-        low = 0
+    if low is not None and low < 0 and shown[0] > low / 2:
+        low = 0 if shown[0] > -0.05 * (shown[1] - shown[0]) else shown[0]
     if low is not None and high is not None:
         margin = 0.03 * (high - low)
         axes.set_ylim(low - (margin if low else 0), high + margin)

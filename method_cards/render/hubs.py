@@ -11,19 +11,8 @@ from method_cards.render.page import Links, render
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from method_cards.catalog import LoadedCard
-    from method_cards.record import Record
     from method_cards.registry import Entry
     from method_cards.render.source import Source
-    from method_cards.verdict import Outcome
-
-
-@dataclass(frozen=True)
-class Row:
-    """One card with what was decided about it, for each subject."""
-
-    loaded: LoadedCard
-    outcomes: tuple[tuple[Record, tuple[Outcome, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -38,10 +27,8 @@ class CheckRow:
 
 def hubs(source: Source) -> Iterator[tuple[str, str]]:
     """The path and the Markdown of each of these pages."""
-    rows = [_row(loaded, source) for loaded in source.cards]
-    subjects = [record for record, _ in source.records]
-    shared = {"rows": rows, "subjects": subjects}
-    families = [(family, list(items)) for family, items in groupby(rows, key=lambda row: row.loaded.family)]
+    shared = {"cards": source.cards, "views": source.views}
+    families = [(family, list(items)) for family, items in groupby(source.cards, key=lambda loaded: loaded.family)]
     checks = [(family, list(items)) for family, items in groupby(_checks(source), key=lambda row: row.entry.family)]
     for path, template, context in (
         ("cards/index.md", "cards.md.jinja", {"families": families}),
@@ -49,11 +36,6 @@ def hubs(source: Source) -> Iterator[tuple[str, str]]:
         ("checks/index.md", "checks.md.jinja", {"families": checks}),
     ):
         yield path, render(template, links=Links(path, directory_urls=source.directory_urls), **shared, **context)
-
-
-def _row(loaded: LoadedCard, source: Source) -> Row:
-    found = ((record, tuple(verdict.outcome for verdict in record.of_card(loaded.card.id))) for record, _ in source.records)
-    return Row(loaded, tuple(found))
 
 
 def _checks(source: Source) -> Iterator[CheckRow]:

@@ -59,7 +59,7 @@ def domain(result: CriterionResult) -> tuple[float, float]:
     assert result.interval is not None
     marks = [result.interval.low, result.interval.estimate, result.interval.high]
     marks += [bound for bound in (result.low_bound, result.high_bound) if bound is not None]
-    least, greatest = result.range
+    least, greatest = (0.0, 1.0) if result.interval.method == "delong" else result.range  # an AUC lies there whatever the scores are
     span = max(marks) - min(marks)
     if least is not None and greatest is not None and span >= 0.08 * (greatest - least):
         return least, greatest

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,16 @@ if TYPE_CHECKING:
     from method_cards.project import Project
     from method_cards.record import Record
 
-__all__ = ["Shown", "card_notebook", "run", "show", "subject_notebook", "to_json", "write"]
+__all__ = ["Shown", "apart", "card_notebook", "run", "show", "subject_notebook", "to_json", "write"]
 
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+
+
+KEPT = Path(".cache/method-cards/notebooks")
+"""Where runs of single checks are kept, within the project."""
 
 
 def card_notebook(
@@ -113,6 +118,11 @@ def write(project: Project, name: str, output: Path | None = None, *, execute: b
     if execute:
         path.write_text(to_json(run(notebook, path.parent)), encoding="utf-8")
     return path
+
+
+def apart(project: Project) -> Project:
+    """The same project, but runs are kept in its cache: what a cell runs is a part, and the newest whole run stays what pages show."""
+    return replace(project, config=project.config.model_copy(update={"records": KEPT}))
 
 
 def run(

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from method_cards.verdict import Verdict
 
 
+MINUTES = 90
+"""From so many seconds on, time left is told in minutes."""
+
+
 class TerminalProgress:
     """Shows a run on a console; see `method_cards.run.Progress`.
 
@@ -66,7 +70,7 @@ class TerminalProgress:
             columns = (
                 SpinnerColumn("line"),
                 TextColumn("{task.description}"),
-                BarColumn(24),
+                BarColumn(20),
                 TextColumn("{task.percentage:>3.0f}%"),
             )
             self._bar = Progress(*columns, TextColumn("{task.fields[left]}"), console=self._console, transient=True)
@@ -77,7 +81,7 @@ class TerminalProgress:
         """A check begins."""
         self._examples = 0
         if self._bar is not None:
-            self._bar.update(self._task, description=step.check.id)
+            self._bar.update(self._task, description=step.check.id.rpartition("/")[2])
 
     def advanced(self, step: Step, examples: int) -> None:
         """A check has measured so many more examples."""
@@ -116,7 +120,8 @@ class TerminalProgress:
         elapsed = self._clock() - self._began
         if self._done <= 0 or elapsed < 1:
             return ""
-        return f"about {words.duration(max(elapsed * remaining / self._done, 1))} left"
+        seconds = max(round(elapsed * remaining / self._done), 1)
+        return f"about {seconds} s left" if seconds < MINUTES else f"about {round(seconds / 60)} min left"
 
     def _fraction(self, step: Step) -> float:
         return min(self._examples / step.examples, 1.0) if step.examples else 0.0

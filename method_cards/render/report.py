@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -48,6 +49,7 @@ WIDE = 116
 
 MOST_REMEDIES = 2
 MOST_CRITERIA = 4
+MOST_CHARACTERS = 150
 
 
 def print_record(
@@ -84,7 +86,11 @@ def print_plan(planned: Plan, console: Console) -> None:
     writer.line(f"about {passes.forward:,} examples forward, {passes.backward:,} forward and backward", style="dim")
     right = {"justify": "right", "no_wrap": True}
     table = writer.table(
-        ("check", {"ratio": 1}), ("examples", right), ("forward", right), ("backward", right), ("share", right)
+        ("check", {"ratio": 1, "overflow": "fold"}),
+        ("examples", right),
+        ("forward", right),
+        ("backward", right),
+        ("share", right),
     )
     for step in planned.steps:
         decides = [f"{bound.card}/{bound.prescription.id}" for bound in step.prescriptions]
@@ -96,9 +102,16 @@ def print_plan(planned: Plan, console: Console) -> None:
     if planned.steps:
         writer.blank()
         console.print(table)
-    if planned.verdicts:
-        writer.heading("Without a check")
-        _verdicts(writer, planned.verdicts)
+    questions = sum(bool(verdict.question) for verdict in planned.verdicts)
+    rest = [verdict for verdict in planned.verdicts if not verdict.question]
+    if rest:
+        writer.heading("What will not run")
+        _verdicts(writer, rest)
+    if questions:
+        writer.blank()
+        writer.line(
+            f"{words.plural(questions, 'question')} for a person: {words.command('notebook', planned.subject.id)}"
+        )
 
 
 def _head(writer: Writer, record: Record) -> None:
@@ -140,7 +153,7 @@ def _verdicts(writer: Writer, verdicts: list[Verdict]) -> None:
 def _reason(writer: Writer, verdict: Verdict) -> Text:
     reason = verdict.reason
     if verdict.outcome is Outcome.UNANSWERED and verdict.question:
-        reason = f"{verdict.question} Answer it under `answers:` in method-cards.yaml."
+        reason = verdict.question
     if verdict.answer is not None:
         answer = verdict.answer
         reason = f"{answer.answer} ({answer.by}, {answer.on}; evidence: {answer.evidence})"
@@ -223,15 +236,14 @@ def _drawn(writer: Writer, result: CriterionResult, confidence: float) -> list[R
     rows.add_row("measured", Text(drawing.measured, style=STYLES[result.outcome]))
     rows.add_row("", Text(drawing.scale, style="dim"))
     method = "" if result.interval.method == "exact" else f" ({result.interval.method})"
-    bound = (
-        f"; the bound is {result.bound}, from {result.source}" if result.source else f"; the bound is {result.bound}"
-    )
-    parts: list[RenderableType] = [
-        writer.text(f"{label(result)}: {words.measured(result.interval, result.unit)}{method}{bound}."),
-        rows,
-    ]
+    said = f"{label(result)}: {words.measured(result.interval, result.unit)}{method}; the bound is {result.bound}."
+    parts: list[RenderableType] = [writer.text(said), rows]
+    if result.source:
+        source = shorten(result.source, MOST_CHARACTERS, placeholder=" …")
+        parts.append(writer.text(f"The bound comes from: {source}", "dim"))
     if result.outcome is Outcome.FAILED and result.p_holm is not None and result.p_holm > 1 - confidence:
-        alone = f"It does not hold at {confidence:.0%} over all criteria of this run together (Holm-adjusted p = {number(result.p_holm)})."
+        together = f"at {confidence:.0%} over all criteria of this run together"
+        alone = f"It does not hold {together} (Holm-adjusted p = {number(result.p_holm)})."
         parts.append(writer.text(alone, STYLES[Outcome.INCONCLUSIVE]))
     return parts
 
@@ -275,19 +287,13 @@ def _foot(writer: Writer, record: Record, path: Path | None) -> None:
         ("MUSTs", words.musts(record)),
         ("criteria", words.adjusted(record)),
     ]
-    rows.append(
-        (
-            "run",
-            f"{words.duration(record.seconds)} on {record.device}, seed {record.seed}, {record.started:%Y-%m-%d %H:%M} UTC",
-        )
-    )
+    run = f"{words.duration(record.seconds)} on {record.device}, seed {record.seed}"
+    rows.append(("run", f"{run}, {record.started:%Y-%m-%d %H:%M} UTC"))
+    if open_questions := sum(verdict.outcome is Outcome.UNANSWERED for verdict in record.verdicts):
+        asked = f"{words.plural(open_questions, 'question')} to answer under `answers:` in method-cards.yaml"
+        rows.append(("to do", f"{asked}; {words.command('notebook', record.subject.id)} lists them"))
     writer.fields(rows, indent=0, label=8)
     if path is not None:
         writer.command("record", str(path), indent=0, width=8)
     bad = record.exit_status != 0
-    result = (
-        "exit status 1: a MUST failed, something could not be measured, or the run was interrupted"
-        if bad
-        else "exit status 0: no MUST failed, and nothing errored"
-    )
-    writer.line(result, style="bold red" if bad else "green")
+    writer.line(f"exit status {record.exit_status}: {words.why(record)}", style="bold red" if bad else "green")

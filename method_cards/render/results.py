@@ -118,6 +118,13 @@ class Result:
             return ""
         return UNFINISHED[execution.status] + (f" Cause: {execution.cause}" if execution.cause else "")
 
+    @property
+    def origin(self) -> str:
+        """Why it may not be the last word: an earlier run, or a card that has changed since; empty where it is."""
+        earlier = f"From an earlier run of the same model, {self.record.started:%d %B %Y, %H:%M} UTC." if self.judged.is_earlier else ""
+        changed = "" if self.judged.is_current else "The card has changed since: run it again."
+        return " ".join(part for part in (earlier, changed) if part)
+
 
 @dataclass
 class Results:
@@ -132,17 +139,17 @@ class Results:
 
     def of_card(self, verdicts: Sequence[Judged]) -> list[Result]:
         """The verdicts of one subject on one card; the pictures of an execution stand with the gravest of its verdicts."""
-        owners: dict[int, Judged] = {}
+        owners: dict[tuple[str, int], Judged] = {}
         for judged in sorted(verdicts, key=lambda judged: judged.verdict.outcome is not Outcome.FAILED):
             if judged.verdict.execution is not None:
-                owners.setdefault(judged.verdict.execution, judged)
-        return [self._one(judged, with_pictures=judged in owners.values()) for judged in verdicts]
+                owners.setdefault((judged.record.id, judged.verdict.execution), judged)
+        return [self._one(judged, with_pictures=any(judged is owner for owner in owners.values())) for judged in verdicts]
 
     def _one(self, judged: Judged, *, with_pictures: bool) -> Result:
         execution = judged.execution
         if execution is None:
             return Result(judged)
-        found = charts(execution, (*judged.verdict.gates, *judged.verdict.criteria), with_histograms=judged.verdict.outcome is not Outcome.PASSED)
+        found = charts(execution, (*judged.verdict.criteria, *judged.verdict.gates), with_histograms=judged.verdict.outcome is not Outcome.PASSED)
         figures = tuple(Figure(chart, self.drawer(chart.drawing, chart.finding)) for chart in found)
         sheets: list[Sheet] = []
         problems: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -30,6 +31,9 @@ _COLOURS = {
     Outcome.ERRORED: "#c62828",
 }
 _GREY = "#757575"
+
+MOST_CHARACTERS = 150
+"""Of the source of a bound, which the cell above tells in full."""
 
 _SVG = {
     "mc-interval": "max-width:100%;height:auto;font:11px sans-serif",
@@ -150,7 +154,7 @@ def _criterion_html(result: CriterionResult, *, is_gate: bool) -> Markup:
     measured, limit = _numbers(result)
     kind = ", a condition of this run" if is_gate else ""
     outcome = f"{words.SYMBOLS[result.outcome]} {words.word(result.outcome)}{kind}:"
-    source = f", from {result.source}" if result.source else ""
+    source = f", from {shorten(result.source, MOST_CHARACTERS, placeholder=' …')}" if result.source else ""
     said = map(harmless, (outcome, result.claim, measured, f"bound {limit}{source}"))
     text = Markup("<b>{}</b> {}<br><small>{}<br>{}</small>").format(*said)
     return Markup('<tr><td style="{s}">{t}</td><td style="{s}">{d}</td></tr>').format(

@@ -45,7 +45,7 @@ def build(source: Source) -> Site:
     """All pages, with the pictures that they show."""
     results = Results(Drawer(source.cache))
     found = {f"cards/{loaded.card.id}.md": card_page(loaded, source, results) for loaded in source.cards}
-    found |= {f"subjects/{record.subject.id}.md": subject_page(record, source) for record, _ in source.records}
+    found |= {f"subjects/{view.record.subject.id}.md": subject_page(view, source) for view in source.views}
     found |= {f"checks/{entry.id}.md": check_page(entry, source) for entry in source.registry}
     return Site({**dict(hubs(source)), **found}, results.files)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from method_cards.catalog import LoadedCard, Reference
     from method_cards.check import Check
     from method_cards.record import Execution, Record
-    from method_cards.verdict import Verdict
+    from method_cards.verdict import Outcome, Verdict
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Source:
     Attributes:
         catalog: The cards.
         registry: The checks.
-        records: The newest record of each subject, with the folder that holds its pictures.
+        records: Records, several for a subject perhaps, each with the folder that holds its pictures.
         cache: The folder that keeps drawings; None to draw each time.
         directory_urls: Whether the site generator serves ``cards/x.md`` as ``cards/x/`` rather than as ``cards/x.html``.
     """
@@ -48,21 +49,33 @@ class Source:
         return tuple(sorted(self.catalog, key=lambda loaded: (loaded.family, loaded.card.title.lower())))
 
     @cached_property
-    def _verdicts(self) -> dict[str, list[Judged]]:
-        found: dict[str, list[Judged]] = {}
-        for kept, folder in self.records:
+    def views(self) -> tuple[View, ...]:
+        """Each subject with what was decided about it, by name."""
+        runs: dict[str, list[tuple[Record, Path]]] = {}
+        for kept, folder in sorted(self.records, key=lambda pair: pair[0].started, reverse=True):
+            runs.setdefault(kept.subject.id, []).append((kept, folder))
+        return tuple(self._view(runs[subject]) for subject in sorted(runs))
+
+    def _view(self, runs: Sequence[tuple[Record, Path]]) -> View:
+        newest = runs[0][0]
+        found: dict[str, Judged] = {}
+        for kept, folder in runs:
+            if kept.subject.parameters_sha256 != newest.subject.parameters_sha256:
+                break  # another model: what was decided about it says nothing about this one
             for verdict in kept.verdicts:
-                found.setdefault(verdict.id, []).append(Judged(verdict, kept, folder))
-        return found
+                judged = Judged(verdict, kept, folder, is_earlier=kept is not newest, is_current=self._is_current(verdict.card, kept))
+                found.setdefault(verdict.id, judged)
+        known = {f"{loaded.card.id}/{item.id}": None for loaded in self.cards for item in loaded.card.prescriptions}
+        order = {name: number for number, name in enumerate(known)}
+        return View(newest, tuple(sorted(found.values(), key=lambda judged: order.get(judged.verdict.id, len(order)))))
+
+    def _is_current(self, card: str, kept: Record) -> bool:
+        return card in self.catalog and kept.cards.get(card) == self.catalog.get(card).document.sha256
 
     @cached_property
     def references(self) -> dict[str, Reference]:
         """All works that any card rests on, by key."""
         return {key: reference for loaded in self.cards for key, reference in loaded.references.items()}
-
-    def verdicts(self, prescription: str) -> list[Judged]:
-        """What was decided about ``card/prescription``, for each subject."""
-        return self._verdicts.get(prescription, [])
 
     def check(self, check: str) -> type[Check] | str:
         """The class of a check, or why it cannot be had."""
@@ -92,12 +105,49 @@ class Source:
 
 
 @dataclass(frozen=True)
+class View:
+    """A subject as pages show it.
+
+    Attributes:
+        record: Its newest run.
+        judged: For each prescription the newest verdict on the model as it is now; a run of one card hides no other card.
+    """
+
+    record: Record
+    judged: tuple[Judged, ...]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.record.subject.title or self.record.subject.id
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What was decided."""
+        return tuple(item.verdict.outcome for item in self.judged)
+
+    def of_card(self, card: str) -> tuple[Judged, ...]:
+        """The verdicts on the prescriptions of one card."""
+        return tuple(item for item in self.judged if item.verdict.card == card)
+
+
+@dataclass(frozen=True)
 class Judged:
-    """A verdict with the record that it stands in."""
+    """A verdict with the record that it stands in.
+
+    Attributes:
+        verdict: What was decided.
+        record: The run that decided it.
+        folder: The folder of the record, with its pictures.
+        is_earlier: Whether a newer run of the same model decided other prescriptions only.
+        is_current: Whether the card is still as it was then.
+    """
 
     verdict: Verdict
     record: Record
     folder: Path
+    is_earlier: bool = False
+    is_current: bool = True
 
     @property
     def execution(self) -> Execution | None:
@@ -150,11 +200,21 @@ def source_from(
     Raises:
         InputError: A card or a record is wrong.
     """
-    newest = record.latest(records) if records is not None and records.is_dir() else {}
+    kept = record.find(records) if records is not None and records.is_dir() else []
     return Source(
         catalog=Catalog.installed(cards) if catalog is None else catalog,
         registry=Registry.installed() if registry is None else registry,
-        records=tuple((record.read(path), path.parent) for path in newest.values()),
+        records=tuple((record.read(path), path.parent) for path in _recent(kept)),
         cache=cache,
         directory_urls=directory_urls,
     )
+
+
+RUNS = 20
+"""How many of a subject's runs are looked at: enough for one run of each card."""
+
+
+def _recent(paths: Sequence[Path]) -> Iterator[Path]:
+    """The newest runs of each subject; paths are `<subject>/<run>/record.json`, oldest first."""
+    for _, runs in groupby(paths, key=lambda path: path.parts[-3]):
+        yield from list(runs)[-RUNS:]

@@ -6,12 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from method_cards.render import words
 from method_cards.render.page import GRAVITY, Links, render
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
     from method_cards.record import Record
-    from method_cards.render.source import Source
+    from method_cards.render.source import Judged, Source, View
     from method_cards.verdict import CriterionResult, Verdict
 
 LEVELS = ("MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY")
@@ -24,36 +25,39 @@ class Group:
     card: str
     title: str
     is_known: bool
-    verdicts: tuple[Verdict, ...]
+    judged: tuple[Judged, ...]
 
 
-def subject_page(record: Record, source: Source) -> str:
+def subject_page(view: View, source: Source) -> str:
     """The page of a subject as Markdown."""
-    groups = [_group(card, record, source) for card in dict.fromkeys(verdict.card for verdict in record.verdicts)]
-    table = Counter((verdict.level, verdict.outcome) for verdict in record.verdicts)
-    outcomes = [outcome for outcome in GRAVITY if any(verdict.outcome is outcome for verdict in record.verdicts)]
-    levels = [level for level in LEVELS if any(verdict.level == level for verdict in record.verdicts)]
+    record = view.record
+    verdicts = [judged.verdict for judged in view.judged]
+    table = Counter((verdict.level, verdict.outcome) for verdict in verdicts)
+    outcomes = [outcome for outcome in GRAVITY if any(verdict.outcome is outcome for verdict in verdicts)]
+    levels = [level for level in LEVELS if any(verdict.level == level for verdict in verdicts)]
     return render(
         "subject.md.jinja",
+        view=view,
         record=record,
-        groups=groups,
+        groups=[_group(card, view, source) for card in dict.fromkeys(verdict.card for verdict in verdicts)],
         outcomes=outcomes,
         levels=[(level, [table[level, outcome] for outcome in outcomes]) for level in levels],
-        silent=[verdict for verdict in record.verdicts if verdict.outcome in (Outcome.NOT_APPLICABLE, Outcome.ERRORED)],
+        silent=[verdict for verdict in verdicts if verdict.outcome in (Outcome.NOT_APPLICABLE, Outcome.ERRORED)],
         tested=sorted(_tested(record), key=lambda pair: pair[1].p_value or 0.0),
+        summary=words.adjusted(record),
         alpha=1 - record.confidence,
         links=Links(f"subjects/{record.subject.id}.md", directory_urls=source.directory_urls),
     )
 
 
-def _group(card: str, record: Record, source: Source) -> Group:
+def _group(card: str, view: View, source: Source) -> Group:
     known = card in source.catalog
     title = source.catalog.get(card).card.title if known else card
-    return Group(card, title, known, tuple(record.of_card(card)))
+    return Group(card, title, known, view.of_card(card))
 
 
 def _tested(record: Record) -> list[tuple[Verdict, CriterionResult]]:
-    """Everything that was decided from data, with its adjusted p-value."""
+    """Everything that the newest run decided from data, with its adjusted p-value."""
     return [
         (verdict, result)
         for verdict in record.verdicts

@@ -95,6 +95,20 @@ def adjusted(record: Record) -> str:
     return f"{len(decided)} of {len(sampled)} were decided from data; {together}{more}"
 
 
+def why(record: Record) -> str:
+    """Why a run ends with its exit status."""
+    stopping = [verdict.outcome for verdict in record.verdicts if verdict.stops]
+    errored = stopping.count(Outcome.ERRORED)
+    unmet = (("failed", Outcome.FAILED), ("is invalid", Outcome.INVALID), ("is inconclusive", Outcome.INCONCLUSIVE))
+    reasons = [f"{stopping.count(outcome)} MUST {verb}" for verb, outcome in unmet if outcome in stopping]
+    reasons += [f"{plural(errored, 'verdict')} could not be measured"] if errored else []
+    reasons += ["the run was interrupted"] if record.status == "interrupted" else []
+    if reasons:
+        return listed(reasons)
+    waiting = sum(verdict.is_must and verdict.outcome is Outcome.UNANSWERED for verdict in record.verdicts)
+    return "every MUST that a check decides passed" + (f"; {plural(waiting, 'MUST')} wait for an answer" if waiting else "")
+
+
 def rates(found: Calibration) -> str:
     """Measured error rates in one sentence."""
     return (
@@ -128,9 +142,13 @@ def calibrated(loaded: LoadedCard, prescription: Prescription, version: str = ""
 
 
 def rerun(record: Record, verdict: Verdict) -> str:
-    """The command that decides this one prescription again, with more samples where that would decide it."""
+    """The command that decides this one prescription again, with more samples where there are enough to decide it."""
+    found = execution(record, verdict)
+    samples = found.samples if found is not None else None
     needed = samples_needed(verdict) if verdict.outcome is Outcome.INCONCLUSIVE else None
-    more = ["--samples", str(needed)] if needed is not None else []
+    if needed is not None and (found is None or all(split.size >= needed for split in found.splits)):
+        samples = needed
+    more = ["--samples", str(samples)] if samples is not None else []
     return command("run", record.subject.id, "--only", verdict.id, "--seed", str(record.seed), *more)
 
 

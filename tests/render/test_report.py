@@ -92,7 +92,7 @@ def test_failure_says_what_how_sure_and_what_to_do(every_outcome: Record, toy_ca
     assert "On 60 runs with a known defect it found 100%" in said
     assert "First remedy of sensitive" in said
     assert "1 more remedy: method-cards show toy-maps" in said
-    assert "method-cards run digits-cnn --only toy-maps/sensitive --seed 7\n" in text
+    assert "method-cards run digits-cnn --only toy-maps/sensitive --seed 7 --samples 128\n" in text
 
 
 def test_decision_that_does_not_survive_holm_says_so(every_outcome: Record) -> None:
@@ -113,9 +113,9 @@ def test_samples_that_are_not_there(every_outcome: Record) -> None:
     """When more samples would be needed than the split has, the report says so."""
     split = {"name": "test", "n": 128, "size": 360, "sha256": ""}
     execution = Execution.model_validate({**every_outcome.executions[0].model_dump(), "splits": [split]})
-    assert 'but the split "test" has 360' in flat(
-        printed(every_outcome.model_copy(update={"executions": (execution,)}))
-    )
+    text = printed(every_outcome.model_copy(update={"executions": (execution,)}))
+    assert 'but the split "test" has 360' in flat(text)
+    assert "--samples 2300" not in text
 
 
 def test_invalid_blames_the_run(every_outcome: Record, toy_card: LoadedCard) -> None:
@@ -145,7 +145,8 @@ def test_waiver_stands_beside_the_verdict(every_outcome: Record) -> None:
 def test_questions_are_shown(every_outcome: Record) -> None:
     """An open question is asked and says where the answer goes; an answer comes with person, day and evidence."""
     text = flat(printed(every_outcome))
-    assert "Is the baseline without meaning? Answer it under `answers:`" in text
+    assert "Is the baseline without meaning?" in text
+    assert "1 question to answer under `answers:` in method-cards.yaml" in text
     assert "yes (A. Person, 2026-03-01; evidence: minutes of March)" in text
 
 
@@ -157,7 +158,16 @@ def test_summary_counts(every_outcome: Record) -> None:
     assert "3 of 4 were decided from data; 2 of 3 decisions also hold at 95% over all criteria together (Holm)" in text
     assert "1 more rest on exact quantities" in text
     assert "12 s on cpu, seed 7" in text
-    assert "exit status 1" in text
+    assert "exit status 1: 1 MUST failed and 1 verdict could not be measured" in text
+
+
+def test_good_ending_names_what_is_open(every_outcome: Record) -> None:
+    """A run without failures that leaves a MUST undecided says so beside its exit status."""
+    kept = tuple(
+        verdict for verdict in every_outcome.verdicts if verdict.outcome in (Outcome.PASSED, Outcome.UNANSWERED)
+    )
+    text = flat(printed(every_outcome.model_copy(update={"verdicts": kept})))
+    assert "exit status 0: no MUST failed, and nothing errored; 1 MUST not decided" in text
 
 
 def test_report_needs_no_card(every_outcome: Record) -> None:

@@ -3,10 +3,10 @@
 Where it succeeds, the two sets come from different distributions, and whatever an attack finds on them says nothing about the model
 (Das, Zhang and Tramèr 2024, arXiv 2406.16201).
 
-Every example is scored by a classifier that was trained on earlier blocks only, as in sequential two-sample tests by prediction (Podkopaev and
-Ramdas 2023, arXiv 2305.00143). Cross-validation counts each pair of folds twice, once for training and once for testing, which the
-interval does not know: over 60 splits of one distribution into 1000 and 1000 examples the area had a standard deviation of .017 to
-.018 where the interval assumes .013; scored forwards .011 to .013 where it assumes .014.
+Every example is scored by a classifier that was trained on earlier blocks only, as in sequential two-sample tests by
+prediction (Podkopaev and Ramdas 2023, arXiv 2305.00143). Cross-validation uses each pair of folds twice, once for training
+and once for testing, which the interval does not know: over 400 splits of one distribution into 1000 and 1000 examples its
+95 % interval covered the true 0.5 in 83 % (8 folds, logistic regression); scored forwards in 8 blocks, in 96 %.
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ def contents_of(subject: Subject, batch: Batch) -> list[bytes]:
     return [b"".join(part[row].tobytes() for part in parts) for row in range(len(batch))]
 
 
-def blind_scores(
-    members: Examples, non_members: Examples, blocks: int, seed: int
-) -> Iterator[tuple[Floats, Floats]]:
+def blind_scores(members: Examples, non_members: Examples, blocks: int, seed: int) -> Iterator[tuple[Floats, Floats]]:
     """Score examples by how much they look like members to a classifier that was trained on earlier blocks.
 
     A logistic regression finds shifts of means, boosted trees find shifts of shape; the scores are those of whichever did better so far.
@@ -100,7 +98,7 @@ def blind_scores(
     Yields:
         Scores of each further block's members and non-members in (0, 1): ranks within the block, which makes blocks comparable.
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
     size = min(len(members), len(non_members), LIMIT)
     is_member = np.repeat([True, False], size)
@@ -184,7 +182,12 @@ def _dense(part: Tensor) -> Tensor:
     flat = rows.reshape(len(rows), -1)
     if flat.shape[1] <= WIDTH:
         return flat
-    summary = [flat.mean(1, keepdim=True), flat.std(1, keepdim=True), flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)]
+    summary = [
+        flat.mean(1, keepdim=True),
+        flat.std(1, keepdim=True),
+        flat.amin(1, keepdim=True),
+        flat.amax(1, keepdim=True),
+    ]
     if rows.dim() == 4:  # noqa: PLR2004  (batch, channel, height, width)
         side = max(1, int((WIDTH / rows.shape[1]) ** 0.5))
         pooled = torch.nn.functional.adaptive_avg_pool2d(rows, (min(side, rows.shape[2]), min(side, rows.shape[3])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -57,8 +58,8 @@ class MembershipInference(Check):
         `false_positive_rate` is the share of the remaining non-members above it. `blind_auc` is the same area for a classifier
         that sees inputs and labels but never the model: far from 0.5 it says that members and non-members come from
         different distributions, and then no verdict on the model is possible. It scores each block of examples after
-        training on the blocks before, chooses between logistic regression and boosted trees by their success so far, and looks
-        at no more than 4,000 examples of each split.
+        training on the blocks before, and chooses between logistic regression and boosted trees by their success so far; it looks at
+        no more than 4,000 examples of each split.
 
     Assumptions:
         The members are what the model was trained on, the non-members were never used for it, and both are independent draws of one
@@ -93,8 +94,12 @@ class MembershipInference(Check):
 
     members: str = Field("train", description="The split that the model was trained on.")
     non_members: str = Field("test", description="The split that was never used for training.")
-    false_positive_rate: float = Field(0.01, gt=0, lt=1, description="How often the threshold may call a non-member a member.")
-    blind_blocks: int = Field(5, ge=2, le=50, description="In how many blocks the blind classifier goes through the examples.")
+    false_positive_rate: float = Field(
+        0.01, gt=0, lt=1, description="How often the threshold may call a non-member a member."
+    )
+    blind_blocks: int = Field(
+        8, ge=2, le=50, description="In how many blocks the blind classifier goes through the examples."
+    )
 
     @model_validator(mode="after")
     def _two_splits(self) -> Self:
@@ -154,12 +159,13 @@ def threshold_at(non_members: Floats, false_positive_rate: float) -> float:
 def shared_beyond_chance(members: list[bytes], non_members: list[bytes]) -> int:
     """How many non-members are also members, when that is more than repetition among the members explains; else 0.
 
-    Where the data repeats by nature, as small tables do, independent draws share about as many examples as one draw repeats.
+    Where the data repeats by nature, as small tables do, a non-member is found among the members about as often as a member
+    is found among the other members.
     """
-    known = set(members)
+    known = Counter(members)
     shared = sum(digest in known for digest in non_members)
-    repeated = (len(members) - len(known)) * len(non_members) / len(members)
-    return shared if shared > repeated + 3 * math.sqrt(shared + repeated) else 0
+    expected = sum(count for count in known.values() if count > 1) * len(non_members) / len(members)
+    return shared if shared > expected + 3 * math.sqrt(shared + expected) else 0
 
 
 @dataclass
@@ -193,9 +199,9 @@ class _Group:
 def _refuse_overlap(members: list[bytes], non_members: list[bytes], check: MembershipInference) -> None:
     if shared := shared_beyond_chance(members, non_members):
         raise CheckError(
-            f'{shared} of {len(non_members)} drawn examples of "{check.non_members}" are also among the {len(members)} drawn from '
-            f'"{check.members}": members and non-members overlap, so nothing can be said; remove from "{check.non_members}" what the model was '
-            "trained on"
+            f'{shared} of {len(non_members)} drawn examples of "{check.non_members}" are also among the {len(members)} drawn '
+            f'from "{check.members}": members and non-members overlap, so nothing can be said; remove from '
+            f'"{check.non_members}" what the model was trained on'
         )
 
 

@@ -9,6 +9,8 @@
       katex.render(formula, place, { displayMode, throwOnError: false, trust: false, maxExpand: 200, maxSize: 40 })
     }
   }
+  // Material gives its search dialog a role and no name.
+  const name = () => document.querySelector(".md-search[role=dialog]")?.setAttribute("aria-label", "Search")
   // A link to a folded piece of evidence opens it.
   const unfold = () => {
     const place = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)))
@@ -19,5 +21,6 @@
   else if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", draw)
   else draw()
   addEventListener("hashchange", unfold)
-  addEventListener("DOMContentLoaded", unfold)
+  if (document.readyState === "loading") addEventListener("DOMContentLoaded", () => { unfold(); name() })
+  else { unfold(); name() }
 })()

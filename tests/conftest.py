@@ -1,0 +1,9 @@
+"""One thread for each process that computes: tests run side by side, and threads that spin make a shared machine crawl."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, and for every process that a test starts
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ["NO_MKDOCS_2_WARNING"] = "1"
