@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from method_cards.card import Card
     from method_cards.check import Check, Context, Control, Passes
+    from method_cards.engine import Options, run
     from method_cards.errors import CheckError, InputError
     from method_cards.measurement import Exact, PerSample, Pictures, Quantity, TwoGroups
     from method_cards.project import Project
     from method_cards.record import Record
-    from method_cards.run import Options, run
     from method_cards.subject import Subject
     from method_cards.verdict import Outcome, Verdict
 
@@ -58,7 +58,7 @@ _HOMES = {
     "Control": "check",
     "Exact": "measurement",
     "InputError": "errors",
-    "Options": "run",
+    "Options": "engine",
     "Outcome": "verdict",
     "Passes": "check",
     "PerSample": "measurement",
@@ -69,7 +69,7 @@ _HOMES = {
     "Subject": "subject",
     "TwoGroups": "measurement",
     "Verdict": "verdict",
-    "run": "run",
+    "run": "engine",
 }
 
 

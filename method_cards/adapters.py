@@ -123,7 +123,8 @@ class TextAdapter(Adapter):
 
     def features(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
         """Token embeddings ``(batch, token, width)``."""
-        return self.embedding(token_ids(inputs)).detach()
+        embedded: Tensor = self.embedding(token_ids(inputs))
+        return embedded.detach()
 
     def outputs_at(self, features: Tensor, inputs: Tensor | dict[str, Tensor]) -> Tensor:
         """Logits when the embedding layer gives these features instead of its own."""
@@ -141,7 +142,7 @@ class TextAdapter(Adapter):
     @property
     def embedding(self) -> nn.Module:
         """The layer that turns token ids into vectors: named, Hugging Face's own, or the model's only ``nn.Embedding``."""
-        modules = dict(self.model.named_modules())
+        modules: dict[str, nn.Module] = dict(self.model.named_modules())
         if self.attribute_to:
             if self.attribute_to in modules:
                 return modules[self.attribute_to]

@@ -174,9 +174,9 @@ def run(
     project: ProjectOption = Path(),
 ) -> None:
     """Measure subjects against their cards; exit status 0: every MUST passed, 1: one did not or a check errored, 2: bad input."""
+    from method_cards.engine import Options
     from method_cards.errors import InputError
     from method_cards.project import Project
-    from method_cards.run import Options
 
     loaded = Project.load(project, checks=check or [])
     options = Options(device, seed, samples, exhaustive, time_limit, card or [], only or [])
@@ -288,13 +288,14 @@ def schema(
 
 
 def _run_one(project: Project, name: str, options: Any, dry_run: bool, format: Format) -> Any:  # noqa: A002
+    from method_cards.engine import prepare, run
     from method_cards.render import progress, report
-    from method_cards.run import prepare, run
 
     if dry_run:
         report.print_plan(prepare(project, name, options), _console())
         return None
-    record, path = run(project, name, options, progress.TerminalProgress(_console(stderr=True)))
+    with progress.TerminalProgress(_console(stderr=True)) as watching:
+        record, path = run(project, name, options, watching)
     if format == "text":
         cards = {loaded.card.id: loaded for loaded in project.cards_of(name, options.cards)}
         report.print_record(record, _console(), cards=cards, path=path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+
+import numpy as np
 
 from method_cards.errors import InputError
 from method_cards.lazy import torch
@@ -56,21 +58,18 @@ class Split:
         self.name = name
         self._pair: tuple[Inputs, Tensor] | None = None
         self._items: Any = None
+        if isinstance(source, Mapping | str | bytes | torch.Tensor | np.ndarray):
+            raise self._unknown(source)
         if _is_pair(source):
-            self._pair = self._checked(*source)  # type: ignore[misc]  # _is_pair has seen that there are two
-        elif (
-            hasattr(source, "__getitem__")
-            and hasattr(source, "__len__")
-            and not isinstance(source, Mapping | str | bytes)
-        ):
+            self._pair = self._checked(*source)
+        elif isinstance(source, list | tuple) and source and not _is_pair(source[0]):
+            raise self._unknown(source)
+        elif _is_sized(source) and not (isinstance(source, list | tuple) and source and _is_batch(source[0])):
             self._items = source
-        elif isinstance(source, Iterator) or hasattr(source, "__iter__"):
+        elif isinstance(source, Iterable):
             self._pair = self._materialised(source)
         else:
-            raise InputError(
-                f'data split "{name}" is {_described(source)}; give a torch Dataset, a pair (inputs, targets) of tensors, or an '
-                "iterable of such pairs"
-            )
+            raise self._unknown(source)
         if len(self) == 0:
             raise InputError(
                 f'data split "{name}" is empty: nothing can be measured on it; check the callable that makes it'
@@ -86,11 +85,18 @@ class Split:
             chosen = torch.as_tensor(indices, dtype=torch.long)
             return _indexed(inputs, chosen), targets[chosen]
         pairs = [self._items[index] for index in indices]
-        if not _is_pair(pairs[0]):
+        for index, pair in zip(indices, pairs, strict=True):
+            if not _is_pair(pair):
+                raise InputError(
+                    f'data split "{self.name}": item {index} is {_described(pair)}; a Dataset must give pairs (input, target)'
+                )
+        labels = torch.tensor([self._label(index, pair[1]) for index, pair in zip(indices, pairs, strict=True)])
+        try:
+            return self._checked(_collated([pair[0] for pair in pairs]), labels)
+        except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(
-                f'data split "{self.name}": item {indices[0]} is {_described(pairs[0])}; a Dataset must give pairs (input, target)'
-            )
-        return self._checked(_collated([pair[0] for pair in pairs]), torch.as_tensor([int(pair[1]) for pair in pairs]))
+                f'data split "{self.name}": examples cannot be put into one batch: {error}; give tensors of one shape'
+            ) from error
 
     def draw(self, samples: int | None, seed: int) -> tuple[int, ...]:
         """Numbers of ``samples`` examples, drawn without replacement from ``seed``; all, in drawn order, for None."""
@@ -98,18 +104,48 @@ class Split:
         order = torch.randperm(len(self), generator=generator)
         return tuple(order[: samples if samples is not None else len(self)].tolist())
 
-    def _checked(self, inputs: Inputs, targets: object) -> tuple[Inputs, Tensor]:
-        labels = torch.as_tensor(targets)
+    def _unknown(self, source: object) -> InputError:
+        return InputError(
+            f'data split "{self.name}" is {_described(source)}; give a torch Dataset, a pair (inputs, targets) of tensors, or an '
+            "iterable of such pairs"
+        )
+
+    def _label(self, index: int, target: object) -> int:
+        """The class number of one item."""
+        try:
+            label = torch.as_tensor(target)
+        except (TypeError, ValueError, RuntimeError):
+            label = torch.empty(0)
+        if label.numel() != 1 or label.item() != int(label.nan_to_num()):
+            raise InputError(
+                f'data split "{self.name}": item {index} has the target {target!r:.60}; it must be a class number'
+            )
+        return int(label)
+
+    def _checked(self, inputs: Any, targets: object) -> tuple[Inputs, Tensor]:
+        parts = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+        for part in parts:
+            if not isinstance(part, torch.Tensor) and not _is_texts(part):
+                raise InputError(
+                    f'data split "{self.name}": inputs are {_described(part)}; give a tensor, tensors by name, or a list of texts'
+                )
+        try:
+            labels = torch.as_tensor(targets)
+        except (TypeError, ValueError, RuntimeError):
+            labels = torch.empty(())
+        if labels.dim() == 0:
+            raise InputError(
+                f'data split "{self.name}": targets are {_described(targets)}; give a tensor of class numbers'
+            )
         if labels.is_floating_point() and not bool((labels == labels.round()).all()):
             raise InputError(
                 f'data split "{self.name}": targets must be class numbers (integers), not {labels.dtype} values'
             )
-        lengths = {len(part) for part in (inputs.values() if isinstance(inputs, Mapping) else [inputs])}
+        lengths = {len(part) for part in parts}
         if lengths != {len(labels)}:
             raise InputError(f'data split "{self.name}": {sorted(lengths)} inputs but {len(labels)} targets')
-        return inputs, labels.long().reshape(len(labels), -1).squeeze(1) if labels.dim() > 1 and labels.shape[
-            1
-        ] == 1 else labels.long()
+        one_column = labels.dim() == 2 and labels.shape[1] == 1  # noqa: PLR2004  (example, column)
+        return inputs, labels.long().squeeze(1) if one_column else labels.long()
 
     def _materialised(self, batches: Any) -> tuple[Inputs, Tensor]:
         inputs: list[Inputs] = []
@@ -151,8 +187,37 @@ def update_digest(digest: hashlib._Hash, tensor: Tensor) -> None:
     digest.update(host.reshape(-1).view(torch.uint8).numpy().tobytes() if host.numel() else b"")
 
 
-def _is_pair(value: object) -> bool:
-    return isinstance(value, tuple | list) and len(value) == 2 and not all(_is_pair(item) for item in value)  # noqa: PLR2004
+def _is_pair(value: object) -> TypeGuard[tuple[Any, Any] | list[Any]]:
+    """Whether it is inputs and targets, and not two examples or two batches, of which each is such a pair."""
+    return isinstance(value, tuple | list) and len(value) == 2 and not all(_is_example(item) for item in value)  # noqa: PLR2004
+
+
+def _is_example(value: object) -> bool:
+    """Whether it may be an input with its target: two texts or two numbers are none."""
+    return (
+        isinstance(value, tuple | list)
+        and len(value) == 2  # noqa: PLR2004
+        and not isinstance(value[0], int | float)
+        and not isinstance(value[1], str)
+    )
+
+
+def _is_batch(value: object) -> bool:
+    """Whether it is a pair of as many inputs as targets."""
+    if not _is_pair(value):
+        return False
+    inputs, targets = value
+    part = next(iter(inputs.values()), ()) if isinstance(inputs, Mapping) else inputs
+    several = isinstance(targets, list | tuple) or (isinstance(targets, torch.Tensor | np.ndarray) and targets.ndim > 0)
+    return several and isinstance(part, list | tuple | torch.Tensor | np.ndarray) and len(part) == len(targets)
+
+
+def _is_sized(value: object) -> bool:
+    return hasattr(value, "__getitem__") and hasattr(value, "__len__")
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(text, str) for text in value)
 
 
 def _described(value: object) -> str:
@@ -185,5 +250,5 @@ def _concatenated(parts: list[Inputs]) -> Inputs:
     if isinstance(parts[0], list):
         return [text for part in parts for text in part]
     if isinstance(parts[0], Mapping):
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}  # type: ignore[index, call-overload, misc]  # all parts are alike
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}  # type: ignore[index, call-overload]  # all parts are alike
     return torch.cat(parts)  # type: ignore[arg-type]  # all parts are tensors

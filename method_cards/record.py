@@ -19,9 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from method_cards.errors import InputError
 from method_cards.measurement import Kind, Measurements, Pictures, Series
-from method_cards.verdict import Outcome, Verdict
+from method_cards.verdict import Verdict
 
 SCHEMA_VERSION = 1
+
+PARTIAL = "-partial"
+"""In the name of a run that was asked for some cards or prescriptions only."""
 
 RunStatus = Literal["complete", "interrupted"]
 ExecutionStatus = Literal["complete", "stopped_early", "interrupted", "timed_out", "errored"]
@@ -253,8 +256,10 @@ def find(root: Path, subject: str | None = None) -> list[Path]:
 
 
 def latest(root: Path) -> dict[str, Path]:
-    """The newest record of each subject below a folder."""
-    return {path.parts[-3]: path for path in find(root)}
+    """The newest record of each subject below a folder; one of a few prescriptions only where there is no other."""
+    paths = find(root)
+    whole = [path for path in paths if PARTIAL not in path.parts[-2]]
+    return {path.parts[-3]: path for path in (*(path for path in paths if path not in whole), *whole)}
 
 
 def data_of(measurements: Measurements) -> tuple[SeriesData, ...]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mkdocs.livereload import LiveReloadServer
 
 
-class Options(Config):
+class Options(Config):  # type: ignore[no-untyped-call]  # MkDocs annotates only parts of itself
     """What ``mkdocs.yml`` may say under ``method-cards``; paths are relative to its folder."""
 
     project = config_options.Type(str, default="")
@@ -31,7 +31,7 @@ class Options(Config):
     """The folder that runs are kept in, for a site without a project."""
 
 
-class MethodCardsPlugin(BasePlugin[Options]):
+class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  # as above
     """Pages of cards, checks and subjects."""
 
     def on_config(self, config: MkDocsConfig) -> MkDocsConfig:

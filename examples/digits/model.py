@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 
 
 def build() -> nn.Module:
     """The network in evaluation mode; `method-cards.yaml` names the weights that are loaded into it."""
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(512, 64),
-        nn.ReLU(),
-        nn.Linear(64, 10),
-    ).eval()
+    layers = {
+        "edges": nn.Conv2d(1, 16, 3, padding=1),
+        "relu1": nn.ReLU(),
+        "shapes": nn.Conv2d(16, 32, 3, padding=1),
+        "relu2": nn.ReLU(),
+        "pool": nn.MaxPool2d(2),
+        "flatten": nn.Flatten(),
+        "hidden": nn.Linear(512, 64),
+        "relu3": nn.ReLU(),
+        "logits": nn.Linear(64, 10),
+    }
+    return nn.Sequential(OrderedDict(layers)).eval()
 
 
 def train(

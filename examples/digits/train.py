@@ -7,6 +7,7 @@ them by heart. ``digits-cnn-seed1`` and ``-seed2`` repeat the first from other s
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -20,15 +21,15 @@ FOLDER = Path(__file__).parent / "weights"
 def accuracy(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> float:
     """The share of examples that are classified right."""
     with torch.no_grad():
-        return (model(inputs).argmax(1) == targets).float().mean().item()
+        return float((model(inputs).argmax(1) == targets).float().mean())
 
 
 def main() -> None:
     """Train and save all models."""
     torch.set_num_threads(1)
     FOLDER.mkdir(exist_ok=True)
-    careful = {"epochs": 24, "weight_decay": 0.1, "shift": True}
-    jobs = {
+    careful: dict[str, Any] = {"epochs": 24, "weight_decay": 0.1, "shift": True}
+    jobs: dict[str, tuple[int, dict[str, Any], tuple[torch.Tensor, torch.Tensor]]] = {
         "digits-cnn": (0, careful, data.train()),
         "digits-cnn-seed1": (1, careful, data.train()),
         "digits-cnn-seed2": (2, careful, data.train()),

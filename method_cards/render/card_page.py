@@ -37,7 +37,17 @@ SECTIONS = (
 BROKEN = (Outcome.FAILED, Outcome.ERRORED, Outcome.INVALID)
 """What is named at the top of the page."""
 
-LISTS = ("examples", "related_cards", "mappings", "model_cards", "datasheets", "saliency_cards", "system_cards", "glossary", "prompts")
+LISTS = (
+    "examples",
+    "related_cards",
+    "mappings",
+    "model_cards",
+    "datasheets",
+    "saliency_cards",
+    "system_cards",
+    "glossary",
+    "prompts",
+)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def setup(subject: str, subjects: Sequence[str], project: str) -> str:
     if not subject:
         choice = "  # the name of a model in method-cards.yaml that this card applies to"
     lines = ["from method_cards import Project", "from method_cards.render.notebook import apart, show"]
-    lines += ["from method_cards.run import Options, run", ""]
+    lines += ["from method_cards.engine import Options, run", ""]
     lines.append(
         "# The folder of method-cards.yaml, relative to this notebook; single checks are kept apart from whole runs."
     )

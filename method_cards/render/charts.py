@@ -72,15 +72,21 @@ def _axis(series: Sequence[SeriesData]) -> str | None:
     for item in series:
         for key, value in item.by.items():
             positions.setdefault(key, set()).add(value)
-    numeric = {key: len(values) for key, values in positions.items() if all(isinstance(value, int | float) for value in values)}
+    numeric = {
+        key: len(values) for key, values in positions.items() if all(isinstance(value, int | float) for value in values)
+    }
     best = max(numeric, key=lambda key: numeric[key], default=None)
     return best if best is not None and numeric[best] >= LEAST_POSITIONS else None
 
 
-def _levels(execution: Execution, results: Sequence[CriterionResult], series: Sequence[SeriesData]) -> tuple[tuple[str, float], ...]:
+def _levels(
+    execution: Execution, results: Sequence[CriterionResult], series: Sequence[SeriesData]
+) -> tuple[tuple[str, float], ...]:
     """Quantities of the same scale that the verdict also rests on, such as a null or a ceiling: one level each."""
     names = {result.measurement for result in results} - {series[0].name}
-    same = [item for item in execution.measurements if item.name in names and not item.by and item.range == series[0].range]
+    same = [
+        item for item in execution.measurements if item.name in names and not item.by and item.range == series[0].range
+    ]
     return tuple((spoken(item.name), item.mean) for item in same if item.kind != "auc")
 
 
@@ -110,7 +116,7 @@ def _curve(
         levels=levels,
         range=first.range,
     )
-    note = "Mean over the examples; the band holds the middle 80 % of them." if first.kind == "mean" else ""
+    note = "Mean over the examples; the band holds the middle 80% of them." if first.kind == "mean" else ""
     if len(groups) > MOST_LINES:
         note += f" {len(groups) - MOST_LINES} more lines are left out."
     if chart.bounds:
@@ -130,7 +136,9 @@ def _descriptions(axis: str, series: Sequence[SeriesData]) -> dict[str, dict[flo
 
 def _line(label: str, axis: str, items: Iterable[SeriesData]) -> Line:
     ordered = sorted(items, key=lambda item: _position(item, axis))
-    spread = [np.quantile(item.values, [0.1, 0.9]) if item.kind == "mean" else (item.mean, item.mean) for item in ordered]
+    spread = [
+        np.quantile(item.values, [0.1, 0.9]) if item.kind == "mean" else (item.mean, item.mean) for item in ordered
+    ]
     return Line(
         label=label,
         x=tuple(_position(item, axis) for item in ordered),
@@ -146,7 +154,8 @@ def _position(item: SeriesData, axis: str) -> float:
 
 def _course(lines: Sequence[Line], axis: str) -> str:
     return "; ".join(
-        f"{line.label} goes from {number(line.mean[0])} at {spoken(axis)} {number(line.x[0])} to {number(line.mean[-1])} at {number(line.x[-1])}"
+        f"{line.label} goes from {number(line.mean[0])} at {spoken(axis)} {number(line.x[0])} "
+        f"to {number(line.mean[-1])} at {number(line.x[-1])}"
         for line in lines
     )
 
@@ -177,11 +186,22 @@ def _single(item: SeriesData, about: Sequence[CriterionResult]) -> Chart | None:
         area = next((result.interval.estimate for result in about if result.interval is not None), None)
         finding = f"ROC curve of {name}" + (f", area {number(area)}" if area is not None else "")
         note = "Left: the ROC curve; the dashed diagonal is chance. Right: where the scores of both groups lie."
-        return Chart(Roc(*both, name=name), name, f"{finding}; {len(item.values)} positives, {len(item.negatives)} negatives", note)
+        return Chart(
+            Roc(*both, name=name),
+            name,
+            f"{finding}; {len(item.values)} positives, {len(item.negatives)} negatives",
+            note,
+        )
     if item.kind == "mean" and len(item.values) >= LEAST_VALUES and min(item.values) < max(item.values):
         low, middle, high = np.quantile(item.values, [0.1, 0.5, 0.9])
-        finding = f"histogram of {name} over {len(item.values)} examples: median {number(middle)}, the middle 80 % from {number(low)} to {number(high)}"
-        return Chart(Histogram(_thinned(item.values), name, tuple(_bounds(about))), name, finding, "One value for each example; the bound is on their mean.")
+        finding = f"histogram of {name} over {len(item.values)} examples: median {number(middle)}, "
+        finding += f"the middle 80% from {number(low)} to {number(high)}"
+        return Chart(
+            Histogram(_thinned(item.values), name, tuple(_bounds(about))),
+            name,
+            finding,
+            "One value for each example; the bound is on their mean.",
+        )
     return None
 
 

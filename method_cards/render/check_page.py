@@ -13,7 +13,6 @@ from method_cards.render.source import Rates
 
 if TYPE_CHECKING:
     from method_cards.catalog import LoadedCard
-    from method_cards.check import Check
     from method_cards.measurement import Quantity
     from method_cards.registry import Entry
     from method_cards.render.source import Source

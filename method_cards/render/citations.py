@@ -65,7 +65,9 @@ class Citations:
         where = f", {locator}" if locator else ""
         if work is None:
             return Markup("({}{})").format(key, where)
-        return Markup('<a class="mc-cite" href="#ref-{}" title="{}">({}{})</a>').format(key, work.text, work.short, where)
+        return Markup('<a class="mc-cite" href="#ref-{}" title="{}">({}{})</a>').format(
+            key, work.text, work.short, where
+        )
 
     def source(self, source: Source) -> Markup:
         """A source in words: what the work reports, a note, the work, how strong it is."""

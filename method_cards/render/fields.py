@@ -26,14 +26,17 @@ def fields(part: BaseModel, citations: Citations, skip: frozenset[str] = frozens
     rows = [(name, value) for name, value in part if name not in skip and value not in (None, "", (), {}, False)]
     if not rows:
         return Markup()
-    items = (Markup("<dt>{}</dt><dd>{}</dd>").format(_label(part, name), value_html(value, citations)) for name, value in rows)
+    items = (
+        Markup("<dt>{}</dt><dd>{}</dd>").format(_label(part, name), value_html(value, citations))
+        for name, value in rows
+    )
     return Markup('<dl class="mc-fields">{}</dl>').format(Markup().join(items))
 
 
 def value_html(value: Any, citations: Citations) -> Markup:
     """One value: text as Markdown, lists as lists, sections as definition lists."""
     if isinstance(value, bool):
-        return Markup("yes" if value else "no")
+        return Markup("{}").format("yes" if value else "no")
     if isinstance(value, Source):
         return citations.source(value)
     if isinstance(value, BaseModel):

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,14 @@ class Curve:
         """Draw it."""
         axes = figure.add_subplot()
         for number, (label, value) in enumerate(self.levels):
-            axes.axhline(value, color=INK, linewidth=1.1, alpha=0.7, linestyle=((0, (1, 2)), (0, (6, 2, 1, 2)))[number % 2], label=label)
+            axes.axhline(
+                value,
+                color=INK,
+                linewidth=1.1,
+                alpha=0.7,
+                linestyle=((0, (1, 2)), (0, (6, 2, 1, 2)))[number % 2],
+                label=label,
+            )
         for number, line in enumerate(self.lines):
             hue = HUES[number % len(HUES)]
             if any(low < high for low, high in zip(line.low, line.high, strict=True)):
@@ -91,12 +99,18 @@ class Curve:
             style = DASHES[number % len(DASHES)]
             axes.plot(line.x, line.mean, color=hue, marker=marker, markersize=4.5, linestyle=style, label=line.label)
         positions = [value for value, _ in self.ticks] or sorted({x for line in self.lines for x in line.x})
-        reach = 0.35 * min((b - a for a, b in zip(positions, positions[1:], strict=False)), default=1.0)
+        reach = 0.35 * min((b - a for a, b in pairwise(positions)), default=1.0)
         for bound in self.bounds:
             if bound.at is None:
                 axes.axhline(bound.value, color=INK, linewidth=1, linestyle=(0, (5, 3)))
             else:
-                axes.plot([bound.at - reach, bound.at + reach], [bound.value] * 2, color=INK, linewidth=2.2, solid_capstyle="butt")
+                axes.plot(
+                    [bound.at - reach, bound.at + reach],
+                    [bound.value] * 2,
+                    color=INK,
+                    linewidth=2.2,
+                    solid_capstyle="butt",
+                )
             axes.annotate(
                 bound.text,
                 (positions[-1] + reach if bound.at is None else bound.at + reach, bound.value),
@@ -107,12 +121,19 @@ class Curve:
             )
         if self.ticks:
             slanted = sum(len(text) for _, text in self.ticks) > 60  # noqa: PLR2004  (what fits on a line)
-            axes.set_xticks(positions, [text for _, text in self.ticks], rotation=30 if slanted else 0, ha="right" if slanted else "center")
+            axes.set_xticks(
+                positions,
+                [text for _, text in self.ticks],
+                rotation=30 if slanted else 0,
+                ha="right" if slanted else "center",
+            )
         elif len(positions) <= 16:  # noqa: PLR2004
             axes.set_xticks(positions)
         _finish(axes, self.x_label, self.y_label, self.range)
         if len(self.lines) + len(self.levels) > 1:
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, borderaxespad=0.2, fontsize=8.5, handlelength=2.4)
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, borderaxespad=0.2, fontsize=8.5, handlelength=2.4
+            )
 
 
 @dataclass(frozen=True)
@@ -138,7 +159,16 @@ class Roc:
         for number, (values, label) in enumerate(((self.positives, "positives"), (self.negatives, "negatives"))):
             clipped = np.clip(values, bins[0], bins[-1])
             share = np.full(len(values), 1 / len(values))
-            right.hist(clipped, bins, weights=share, histtype="step", color=HUES[number], linestyle=DASHES[number], linewidth=1.6, label=label)
+            right.hist(
+                clipped,
+                bins,
+                weights=share,
+                histtype="step",
+                color=HUES[number],
+                linestyle=DASHES[number],
+                linewidth=1.6,
+                label=label,
+            )
         _finish(right, self.name, "share of examples", (0, None))
         right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, borderaxespad=0)
 
@@ -205,7 +235,10 @@ def _svg(drawing: Drawing, key: str) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({**mpl.rcParamsDefault, **RC, "svg.hashsalt": key}):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a person's own matplotlibrc does not change the pages
+        settings: Any = RC | {"svg.hashsalt": key}
+        mpl.rcParams.update(settings)
         figure = Figure(figsize=(6.2, 2.7), layout="constrained")
         FigureCanvasSVG(figure)
         drawing.draw(figure)
@@ -217,17 +250,31 @@ def _svg(drawing: Drawing, key: str) -> str:
 def _for_pages(svg: str, key: str) -> str:
     """Matplotlib's SVG as one line for an HTML page: no prolog, no page-wide style, ids of its own, the page's colour and font."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'^<svg[^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" fill="currentColor" font-size="9.5" stroke-linejoin="round" stroke-linecap="butt">', svg)
+    svg = re.sub(
+        r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", svg, flags=re.DOTALL
+    )
+    svg = re.sub(
+        r'^<svg[^>]*?viewBox="([^"]*)"[^>]*>',
+        r'<svg viewBox="\1" fill="currentColor" font-size="9.5" stroke-linejoin="round" stroke-linecap="butt">',
+        svg,
+    )
     used = dict.fromkeys(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
     names = {name: f"mc{key[:8]}-{number}" for number, name in enumerate(used)}
     svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", svg)
-    svg = re.sub(r'(?:xlink:href="|href="|url\()#([^")]+)', lambda found: found[0].replace("xlink:", "").replace(found[1], names[found[1]]), svg)
+    svg = re.sub(
+        r'(?:xlink:href="|href="|url\()#([^")]+)',
+        lambda found: found[0].replace("xlink:", "").replace(found[1], names[found[1]]),
+        svg,
+    )
     svg = svg.replace(INK, "currentColor")
-    svg = re.sub(r"font: (bold |\d+ )?([\d.]+)px [^;\"]+", lambda found: f"font-size: {found[2]}px" + ("; font-weight: bold" if found[1] else ""), svg)
+    svg = re.sub(
+        r"font: (bold |\d+ )?([\d.]+)px [^;\"]+",
+        lambda found: f"font-size: {found[2]}px" + ("; font-weight: bold" if found[1] else ""),
+        svg,
+    )
     svg = re.sub(r"font-family: [^;\"]+;?|text-anchor: start;?| transform=\"rotate\(-?0 [^)]*\)\"", "", svg)
     svg = re.sub(r'style="([^"]*)"', _attributes, svg)
-    svg = re.sub(r'<(text|use)\b[^>]*>', lambda tag: re.sub(_INHERITED[tag[1]], "", tag[0]), svg)
+    svg = re.sub(r"<(text|use)\b[^>]*>", lambda tag: re.sub(_INHERITED[tag[1]], "", tag[0]), svg)
     svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"-?\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}", tag[0]), svg)
     svg = re.sub(r">\s+<", "><", re.sub(r"\s+", " ", svg)).strip()
     for _ in range(3):
@@ -235,7 +282,10 @@ def _for_pages(svg: str, key: str) -> str:
     return re.sub(r'(?<=[\d.] )([ML]) | "|(?<=d=")M | z (?=")', lambda found: found[0].strip(), svg)
 
 
-_INHERITED = {"text": r' (font-size="9.5px"|fill="currentColor")', "use": r' (fill|stroke|stroke-width)="(currentColor|0\.\d+)"'}
+_INHERITED = {
+    "text": r' (font-size="9.5px"|fill="currentColor")',
+    "use": r' (fill|stroke|stroke-width)="(currentColor|0\.\d+)"',
+}
 """What the drawing's root, or the mark that is used, says already."""
 
 

@@ -29,7 +29,11 @@ def finding(result: CriterionResult) -> str:
     if interval is None:
         return f"{label(result)}: not measured. Bound: {result.bound}."
     unit = f" {result.unit}" if result.unit else ""
-    spread = f", {interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}" if interval.low < interval.high else ""
+    spread = (
+        f", {interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
+        if interval.low < interval.high
+        else ""
+    )
     word = _WORDS.get(result.outcome, "")
     if interval.method == "exact":
         word = word.replace("the interval", "the value")
@@ -50,16 +54,18 @@ def draw(result: CriterionResult) -> Markup:
     low, high = domain(result)
     parts = [*_allowed(result, low, high), *_scale(result, low, high), *_measured(result, low, high)]
     return Markup(
-        '<svg class="mc-interval" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}" aria-label="{text}"><title>{text}</title>{body}</svg>'
+        '<svg class="mc-interval" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}" aria-label="{text}">'
+        "<title>{text}</title>{body}</svg>"
     ).format(w=WIDTH, h=HEIGHT, text=finding(result), body=Markup().join(parts))
 
 
 def domain(result: CriterionResult) -> tuple[float, float]:
-    """From where to where the scale goes: the whole range of the quantity, or what shows interval and bound apart when they are close together."""
+    """From where to where the scale goes: the whole range, or what shows interval and bound apart when they are close together."""
     assert result.interval is not None
     marks = [result.interval.low, result.interval.estimate, result.interval.high]
     marks += [bound for bound in (result.low_bound, result.high_bound) if bound is not None]
-    least, greatest = (0.0, 1.0) if result.interval.method == "delong" else result.range  # an AUC lies there whatever the scores are
+    is_auc = result.interval.method == "delong"  # whatever the range of the scores is
+    least, greatest = (0.0, 1.0) if is_auc else result.range
     span = max(marks) - min(marks)
     if least is not None and greatest is not None and span >= 0.08 * (greatest - least):
         return least, greatest
@@ -75,12 +81,24 @@ def _x(value: float, low: float, high: float) -> float:
 def _allowed(result: CriterionResult, low: float, high: float) -> list[Markup]:
     start = LEFT if result.low_bound is None else _x(result.low_bound, low, high)
     end = RIGHT if result.high_bound is None else _x(result.high_bound, low, high)
-    parts = [Markup('<rect class="mc-allowed" x="{}" y="{}" width="{}" height="30"/>').format(start, MIDDLE - 15, max(end - start, 1))]
+    parts = [
+        Markup('<rect class="mc-allowed" x="{}" y="{}" width="{}" height="30"/>').format(
+            start, MIDDLE - 15, max(end - start, 1)
+        )
+    ]
     if end - start > 70 and not _near(result, (start + end) / 2, low, high):  # noqa: PLR2004  (room for the word)
-        parts.append(Markup('<text class="mc-hint" x="{}" y="{}" text-anchor="middle">allowed</text>').format((start + end) / 2, MIDDLE - 4))
+        parts.append(
+            Markup('<text class="mc-hint" x="{}" y="{}" text-anchor="middle">allowed</text>').format(
+                (start + end) / 2, MIDDLE - 4
+            )
+        )
     for bound, x in ((result.low_bound, start), (result.high_bound, end)):
         if bound is not None:
-            parts.append(Markup('<path class="mc-bound" d="M{x} {top}V{bottom}"/>').format(x=x, top=MIDDLE - 19, bottom=MIDDLE + 19))
+            parts.append(
+                Markup('<path class="mc-bound" d="M{x} {top}V{bottom}"/>').format(
+                    x=x, top=MIDDLE - 19, bottom=MIDDLE + 19
+                )
+            )
             parts.append(_text(number(bound), x, HEIGHT - 4, "mc-bound-label"))
     return parts
 
@@ -92,7 +110,11 @@ def _near(result: CriterionResult, x: float, low: float, high: float) -> bool:
 
 def _scale(result: CriterionResult, low: float, high: float) -> list[Markup]:
     bounds = [_x(bound, low, high) for bound in (result.low_bound, result.high_bound) if bound is not None]
-    parts = [Markup('<path class="mc-scale" d="M{a} {y}H{b}M{a} {t}v8M{b} {t}v8"/>').format(a=LEFT, b=RIGHT, y=MIDDLE, t=MIDDLE - 4)]
+    parts = [
+        Markup('<path class="mc-scale" d="M{a} {y}H{b}M{a} {t}v8M{b} {t}v8"/>').format(
+            a=LEFT, b=RIGHT, y=MIDDLE, t=MIDDLE - 4
+        )
+    ]
     for value, x in ((low, LEFT), (high, RIGHT)):
         if all(abs(x - bound) > 48 for bound in bounds):  # noqa: PLR2004  (room for two numbers)
             parts.append(_text(number(value), x, HEIGHT - 4, "mc-hint"))
@@ -105,7 +127,11 @@ def _measured(result: CriterionResult, low: float, high: float) -> list[Markup]:
     start, middle, end = (_x(value, low, high) for value in (interval.low, interval.estimate, interval.high))
     parts = []
     if end > start:
-        parts.append(Markup('<path class="mc-bar" d="M{a} {y}H{b}M{a} {t}v14M{b} {t}v14"/>').format(a=start, b=end, y=MIDDLE, t=MIDDLE - 7))
+        parts.append(
+            Markup('<path class="mc-bar" d="M{a} {y}H{b}M{a} {t}v14M{b} {t}v14"/>').format(
+                a=start, b=end, y=MIDDLE, t=MIDDLE - 7
+            )
+        )
     marker = {Outcome.FAILED: "M{x} {y}m-5-5l10 10m0-10l-10 10", Outcome.INCONCLUSIVE: "M{x} {y}m-6 0l6-6l6 6l-6 6z"}
     circle = "M{x} {y}m-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z"
     path = marker.get(result.outcome, circle).format(x=middle, y=MIDDLE)

@@ -1,4 +1,4 @@
-"""Text from cards and records, made safe. All of it is untrusted: it may hold HTML, links that run code, templates, or Markdown that breaks a page.
+"""Text from cards and records, made safe. It may hold HTML, links that run code, templates, or Markdown that breaks a page.
 
 Each context has its function, and nothing else puts text on a page:
 
@@ -28,11 +28,29 @@ if TYPE_CHECKING:
     from markdown_it.utils import OptionsDict
 
 _INLINE_TAGS = frozenset({"a", "code", "em", "strong", "span", "br"})
-_BLOCK_TAGS = _INLINE_TAGS | {"p", "ul", "ol", "li", "pre", "blockquote", "hr", "table", "thead", "tbody", "tr", "th", "td", "div"}
+_BLOCK_TAGS = _INLINE_TAGS | {
+    "p",
+    "ul",
+    "ol",
+    "li",
+    "pre",
+    "blockquote",
+    "hr",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "div",
+}
 _ATTRIBUTES = {"a": {"href"}, "span": {"class"}, "div": {"class"}, "ol": {"start"}}
+_FENCE = "$$"
 _OWN_CLASS = "arithmatex"
 _LINK = re.compile(r"^(https?://|mailto:|#[A-Za-z0-9_-]+$)")
 _MARKUP = re.compile(r"[\\`*_{}\[\]|~^$@:=<>]")
+_LOOK_ALIKES = {ord("<"): "\u2039", ord(">"): "\u203a", ord('"'): "\u201d"}
+_AMPERSAND = "\uff06"
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 
 
@@ -59,15 +77,15 @@ def plain(text: object) -> Markup:
 
 def title(text: object) -> Markup:
     """Text for headings and metadata: what could be HTML, even after unescaping twice, is replaced by look-alikes."""
-    flat = " ".join(str(text).split()).replace("<", "‹").replace(">", "›").replace('"', "”")
-    flat = _ENTITY.sub("＆", flat)
+    flat = " ".join(str(text).split()).translate(_LOOK_ALIKES)
+    flat = _ENTITY.sub(_AMPERSAND, flat)
     return Markup(re.sub(r"[\\`*_{}\[\]|~^$#]", lambda found: _entity(found[0]), flat))  # noqa: S704
 
 
 def metadata(text: object) -> str:
     """A title for a page's front matter, where generators print what stands there without escaping."""
-    flat = " ".join(str(text).split()).replace("<", "‹").replace(">", "›").replace('"', "”").replace("{", "(").replace("}", ")")
-    return _ENTITY.sub("＆", flat).replace("\\", "/")
+    flat = " ".join(str(text).split()).translate(_LOOK_ALIKES | {ord("{"): "(", ord("}"): ")"})
+    return _ENTITY.sub(_AMPERSAND, flat).replace("\\", "/")
 
 
 def code(text: str) -> Markup:
@@ -134,9 +152,11 @@ def _read_inline_tex(state: StateInline, silent: bool) -> bool:
 
 def _read_block_tex(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     lines = [state.getLines(line, line + 1, state.tShift[line], False).strip() for line in range(start, end)]
-    if not lines or not lines[0].startswith("$$"):
+    if not lines or not lines[0].startswith(_FENCE):
         return False
-    last = next((number for number, line in enumerate(lines) if line.endswith("$$") and (number or len(line) > 3)), None)  # noqa: PLR2004
+    last = next(
+        (number for number, line in enumerate(lines) if line.endswith(_FENCE) and (number or line != _FENCE)), None
+    )
     if last is None:
         return False
     if not silent:
@@ -145,19 +165,34 @@ def _read_block_tex(state: StateBlock, start: int, end: int, silent: bool) -> bo
     return True
 
 
-def _tex(_renderer: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: MutableMapping[str, Any]) -> str:
+def _tex(
+    _renderer: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: MutableMapping[str, Any]
+) -> str:
     content = escape(tokens[index].content)
-    return f'<div class="{_OWN_CLASS}">{content}</div>\n' if tokens[index].block else f'<span class="{_OWN_CLASS}">{content}</span>'
+    return (
+        f'<div class="{_OWN_CLASS}">{content}</div>\n'
+        if tokens[index].block
+        else f'<span class="{_OWN_CLASS}">{content}</span>'
+    )
 
 
-def _picture(_renderer: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: MutableMapping[str, Any]) -> str:
+def _picture(
+    _renderer: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: MutableMapping[str, Any]
+) -> str:
     return f"<em>{escape(tokens[index].content)}</em>"
 
 
-def _heading(_renderer: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: MutableMapping[str, Any]) -> str:
+def _heading(
+    _renderer: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: MutableMapping[str, Any]
+) -> str:
     return "<p><strong>" if tokens[index].nesting > 0 else "</strong></p>\n"
 
 
 _TEX = re.compile(r"\$\$([^$]+)\$\$|\$(?!\s)((?:\\.|[^$\\])+?)(?<!\s)\$(?!\d)")
-_RULES: dict[str, Callable[..., str]] = {"tex": _tex, "image": _picture, "heading_open": _heading, "heading_close": _heading}
-"""A picture becomes its description, since nothing is fetched for a page; a heading is bold, since a page's outline is not the card's to change."""
+_RULES: dict[str, Callable[..., str]] = {
+    "tex": _tex,
+    "image": _picture,
+    "heading_open": _heading,
+    "heading_close": _heading,
+}
+"""A picture becomes its description, since nothing is fetched for a page; a heading is bold: a page's outline is not the card's."""

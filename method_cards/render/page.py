@@ -15,6 +15,7 @@ from markupsafe import Markup
 from method_cards.judge import number
 from method_cards.render import interval, markdown, words
 from method_cards.render.charts import spoken
+from method_cards.render.results import GRAVITY
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -35,28 +36,20 @@ MEANING = {
     Outcome.ANSWERED: "A question that a person has answered, with evidence.",
 }
 
-GRAVITY = (
-    Outcome.FAILED,
-    Outcome.ERRORED,
-    Outcome.INVALID,
-    Outcome.INCONCLUSIVE,
-    Outcome.UNANSWERED,
-    Outcome.PASSED,
-    Outcome.ANSWERED,
-    Outcome.NOT_APPLICABLE,
-)
-"""What needs a person's attention comes first."""
-
 
 def chip(outcome: Outcome, text: str = "") -> Markup:
     """A verdict as a word with an icon; the style sheet adds the icon and the colour."""
-    return Markup('<span class="mc-chip mc-{}" title="{}">{}</span>').format(outcome.value, MEANING[outcome], text or spoken(outcome.value))
+    return Markup('<span class="mc-chip mc-{}" title="{}">{}</span>').format(
+        outcome.value, MEANING[outcome], text or spoken(outcome.value)
+    )
 
 
 def counts(outcomes: Iterable[Outcome]) -> Markup:
     """How many verdicts of each kind, as a row of chips, the gravest first."""
     listed = list(outcomes)
-    chips = [chip(outcome, f"{listed.count(outcome)} {spoken(outcome.value)}") for outcome in GRAVITY if outcome in listed]
+    chips = [
+        chip(outcome, f"{listed.count(outcome)} {spoken(outcome.value)}") for outcome in GRAVITY if outcome in listed
+    ]
     return Markup(" ").join(chips)
 
 
@@ -75,7 +68,12 @@ def percent(data: IntervalData) -> str:
     return f"{data.estimate:.0%} ({data.confidence:.0%} interval {data.low:.0%} to {data.high:.0%})"
 
 
-_HEADINGS = {"responsible_ai": "Responsible AI", "inputs_outputs": "In and out", "explanation": "What kind of explanation", "if": "If"}
+_HEADINGS = {
+    "responsible_ai": "Responsible AI",
+    "inputs_outputs": "In and out",
+    "explanation": "What kind of explanation",
+    "if": "If",
+}
 """Names of fields that would not make a heading as they are."""
 
 
@@ -109,7 +107,11 @@ class Links:
 
     def page(self, page: str, anchor: str = "") -> str:
         """To a page, in HTML."""
-        return posixpath.relpath(self._served(page), self._folder) + ("/" if self._directory_urls else "") + (f"#{anchor}" if anchor else "")
+        return (
+            posixpath.relpath(self._served(page), self._folder)
+            + ("/" if self._directory_urls else "")
+            + (f"#{anchor}" if anchor else "")
+        )
 
     def asset(self, name: str) -> str:
         """To a file that is served as it is."""
@@ -123,7 +125,11 @@ class Links:
     def _served(self, page: str) -> str:
         if not self._directory_urls:
             return re.sub(r"\.md$", ".html", page)
-        return re.sub(r"(^|/)index\.md$", r"\1", page).rstrip("/") or "." if page.endswith("index.md") else page.removesuffix(".md")
+        return (
+            re.sub(r"(^|/)index\.md$", r"\1", page).rstrip("/") or "."
+            if page.endswith("index.md")
+            else page.removesuffix(".md")
+        )
 
 
 @cache
@@ -152,7 +158,15 @@ def environment() -> jinja2.Environment:
         "duration": words.duration,
         "quoted": lambda text: Markup(json.dumps(markdown.metadata(text), ensure_ascii=False)),  # noqa: S704
     }
-    found.globals |= {"chip": chip, "counts": counts, "level": level, "anchor": anchor, "draw_interval": interval.draw, "quantity": interval.label, "Outcome": Outcome}
+    found.globals |= {
+        "chip": chip,
+        "counts": counts,
+        "level": level,
+        "anchor": anchor,
+        "draw_interval": interval.draw,
+        "quantity": interval.label,
+        "Outcome": Outcome,
+    }
     return found
 
 

@@ -22,6 +22,9 @@ GREY = np.array([(8, 8, 8), (250, 250, 250)], dtype=np.float64)
 CELL = 96
 """The least height and width of a picture in pixels; smaller ones are enlarged by whole factors, each pixel a square."""
 
+LARGEST = 128
+"""The greatest height and width of a picture; larger ones are reduced by whole factors, each pixel the mean of a block."""
+
 MOST_ROWS = 8
 MOST_COLUMNS = 12
 
@@ -59,6 +62,7 @@ def sheet(pictures: Pictures) -> Sheet:
     values = np.asarray(pictures.values[: len(rows), : len(columns)], dtype=np.float64)
     if values.ndim == 3:  # noqa: PLR2004  (maps over positions are drawn as strips)
         values = np.repeat(values[:, :, None, :], max(1, values.shape[-1] // 8), axis=2)
+    values = _reduced(values, -(-max(values.shape[-2:]) // LARGEST))
     factor = max(1, -(-CELL // max(values.shape[-2:])))
     height, width = (size * factor for size in values.shape[-2:])
     gap = max(4, width // 16)
@@ -67,7 +71,9 @@ def sheet(pictures: Pictures) -> Sheet:
         for column in range(len(columns)):
             picture = _coloured(values[row, column], signed=pictures.signed[column])
             top, left = row * (height + gap), column * (width + gap)
-            canvas[top : top + height, left : left + width, :3] = np.kron(picture, np.ones((factor, factor, 1), dtype=np.uint8))
+            canvas[top : top + height, left : left + width, :3] = np.kron(
+                picture, np.ones((factor, factor, 1), dtype=np.uint8)
+            )
             canvas[top : top + height, left : left + width, 3] = 255
     png = _png(canvas)
     return Sheet(
@@ -81,6 +87,14 @@ def sheet(pictures: Pictures) -> Sheet:
         signed=any(pictures.signed),
         left_out=len(pictures.rows) - len(rows) + len(pictures.columns) - len(columns),
     )
+
+
+def _reduced(values: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
+    rows, columns, height, width = values.shape
+    if factor <= 1 or min(height, width) < factor:
+        return values
+    kept = values[..., : height // factor * factor, : width // factor * factor]
+    return kept.reshape(rows, columns, height // factor, factor, width // factor, factor).mean(axis=(3, 5))
 
 
 def _coloured(values: NDArray[np.float64], *, signed: bool) -> NDArray[np.uint8]:

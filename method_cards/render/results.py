@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 FIGURES = "assets/figures"
 """The folder for pictures, within the site."""
 
+GRAVITY = (
+    Outcome.FAILED,
+    Outcome.ERRORED,
+    Outcome.INVALID,
+    Outcome.INCONCLUSIVE,
+    Outcome.UNANSWERED,
+    Outcome.PASSED,
+    Outcome.ANSWERED,
+    Outcome.NOT_APPLICABLE,
+)
+"""What needs a person's attention comes first."""
+
 UNFINISHED = {
     "stopped_early": "Measuring stopped as soon as every criterion was decided.",
     "interrupted": "The run was interrupted; what had been measured was kept.",
@@ -103,7 +115,9 @@ class Result:
             "problems" if self.problems else "",
         ]
         listed = ", ".join(part for part in parts if part)
-        return f"Evidence: {listed}" if listed else "Numbers" if self.verdict.criteria and not self.needs_attention else ""
+        return (
+            f"Evidence: {listed}" if listed else "Numbers" if self.verdict.criteria and not self.needs_attention else ""
+        )
 
     @property
     def command(self) -> str:
@@ -121,7 +135,11 @@ class Result:
     @property
     def origin(self) -> str:
         """Why it may not be the last word: an earlier run, or a card that has changed since; empty where it is."""
-        earlier = f"From an earlier run of the same model, {self.record.started:%d %B %Y, %H:%M} UTC." if self.judged.is_earlier else ""
+        earlier = (
+            f"From an earlier run of the same model, {self.record.started:%d %B %Y, %H:%M} UTC."
+            if self.judged.is_earlier
+            else ""
+        )
         changed = "" if self.judged.is_current else "The card has changed since: run it again."
         return " ".join(part for part in (earlier, changed) if part)
 
@@ -138,22 +156,34 @@ class Results:
     files: dict[str, bytes] = field(default_factory=dict)
 
     def of_card(self, verdicts: Sequence[Judged]) -> list[Result]:
-        """The verdicts of one subject on one card; the pictures of an execution stand with the gravest of its verdicts."""
-        owners: dict[tuple[str, int], Judged] = {}
-        for judged in sorted(verdicts, key=lambda judged: judged.verdict.outcome is not Outcome.FAILED):
-            if judged.verdict.execution is not None:
-                owners.setdefault((judged.record.id, judged.verdict.execution), judged)
-        return [self._one(judged, with_pictures=any(judged is owner for owner in owners.values())) for judged in verdicts]
+        """The verdicts of one subject on one card; each picture and figure stands once, with the gravest verdict that it shows."""
+        shown: set[tuple[str, int, object]] = set()
+        made = {
+            judged.verdict.id: self._one(judged, shown)
+            for judged in sorted(verdicts, key=lambda judged: GRAVITY.index(judged.verdict.outcome))
+        }
+        return [made[judged.verdict.id] for judged in verdicts]
 
-    def _one(self, judged: Judged, *, with_pictures: bool) -> Result:
+    def _one(self, judged: Judged, shown: set[tuple[str, int, object]]) -> Result:
         execution = judged.execution
         if execution is None:
             return Result(judged)
-        found = charts(execution, (*judged.verdict.criteria, *judged.verdict.gates), with_histograms=judged.verdict.outcome is not Outcome.PASSED)
-        figures = tuple(Figure(chart, self.drawer(chart.drawing, chart.finding)) for chart in found)
+
+        def is_new(what: object) -> bool:
+            key = (judged.record.id, judged.verdict.execution or 0, what)
+            is_shown = key in shown
+            shown.add(key)
+            return not is_shown
+
+        verdict = judged.verdict
+        results = (*verdict.criteria, *(gate for gate in verdict.gates if gate.outcome is not Outcome.PASSED))
+        found = charts(execution, results, with_histograms=verdict.outcome is not Outcome.PASSED)
+        figures = tuple(
+            Figure(chart, self.drawer(chart.drawing, chart.finding)) for chart in found if is_new(chart.drawing)
+        )
         sheets: list[Sheet] = []
         problems: list[str] = []
-        for data in execution.pictures if with_pictures else ():
+        for data in execution.pictures if is_new("pictures") else ():
             try:
                 made = sheet(records.read_pictures(judged.folder, data))
             except InputError as error:

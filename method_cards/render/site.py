@@ -58,4 +58,8 @@ def pages(source: Source) -> dict[str, str]:
 def assets() -> dict[str, bytes]:
     """Styles, scripts and fonts by path; nothing is ever fetched from elsewhere."""
     root = Path(__file__).parent / "assets"
-    return {f"{ASSETS}/{path.relative_to(root).as_posix()}": path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        f"{ASSETS}/{path.relative_to(root).as_posix()}": path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }

@@ -63,7 +63,13 @@ class Source:
             if kept.subject.parameters_sha256 != newest.subject.parameters_sha256:
                 break  # another model: what was decided about it says nothing about this one
             for verdict in kept.verdicts:
-                judged = Judged(verdict, kept, folder, is_earlier=kept is not newest, is_current=self._is_current(verdict.card, kept))
+                judged = Judged(
+                    verdict,
+                    kept,
+                    folder,
+                    is_earlier=kept is not newest,
+                    is_current=self._is_current(verdict.card, kept),
+                )
                 found.setdefault(verdict.id, judged)
         known = {f"{loaded.card.id}/{item.id}": None for loaded in self.cards for item in loaded.card.prescriptions}
         order = {name: number for number, name in enumerate(known)}

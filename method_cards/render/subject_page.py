@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from method_cards.render import words
-from method_cards.render.page import GRAVITY, Links, render
+from method_cards.render.page import Links, render
+from method_cards.render.results import GRAVITY
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:

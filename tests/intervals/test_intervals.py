@@ -13,8 +13,8 @@ from scipy.stats import binom, binomtest
 from sklearn.metrics import roc_auc_score
 
 from method_cards import intervals
-from method_cards.intervals.delong import area_and_variance, score_z
 from method_cards.intervals import Interval
+from method_cards.intervals.delong import area_and_variance, score_z
 
 if TYPE_CHECKING:
     from collections.abc import Callable

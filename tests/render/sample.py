@@ -339,7 +339,7 @@ def _record(cards: Catalog, subject: str, title: str, drop: float) -> Record:
         environment={"python": "3.11.9", "torch": "2.13.0+cpu", "method-cards": "0.1.0", "platform": "Linux"}, git_revision="b6df676+",
         subject=SubjectData(id=subject, title=title, task="image-classification", model="model.py:build", parameters=26_410,
                             parameters_sha256="9c" * 32, explainer="Integrated Gradients, 64 steps", classes=tuple("0123456789")),
-        cards={"saliency-sanity": "3b" * 32}, executions=(execution,), verdicts=adjusted, criteria=count,
+        cards={"saliency-sanity": cards.get("saliency-sanity").document.sha256}, executions=(execution,), verdicts=adjusted, criteria=count,
     )  # fmt: skip
 
 

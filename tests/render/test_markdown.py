@@ -35,18 +35,32 @@ HOSTILE = (
 )
 
 TAG = re.compile(r"<[a-zA-Z/](?:[^<>\"']|\"[^\"]*\"|'[^']*')*>")
-SAFE = re.compile(r"<(/?(a|b|p|ul|ol|li|pre|code|em|strong|span|div|br|hr|blockquote|table|thead|tbody|tr|th|td|h[1-6])\b)")
+SAFE = re.compile(
+    r"<(/?(a|b|p|ul|ol|li|pre|code|em|strong|span|div|br|hr|blockquote|table|thead|tbody|tr|th|td|h[1-6])\b)"
+)
 
 
 def site(text: str) -> str:
     """A page of a site whose generator reads Markdown with the extensions of mkdocs.yml."""
-    extensions = ["admonition", "attr_list", "tables", "toc", "pymdownx.arithmatex", "pymdownx.highlight", "pymdownx.superfences"]
+    extensions = [
+        "admonition",
+        "attr_list",
+        "tables",
+        "toc",
+        "pymdownx.arithmatex",
+        "pymdownx.highlight",
+        "pymdownx.superfences",
+    ]
     return Markdown(extensions=extensions, extension_configs={"pymdownx.arithmatex": {"generic": True}}).convert(text)
 
 
 def dangers(html: str) -> list[str]:
     """Tags that could run something."""
-    return [tag for tag in TAG.findall(html) if not SAFE.match(tag) or re.search(r"\son\w+\s*=|javascript:|data:|vbscript:", tag, re.IGNORECASE)]
+    return [
+        tag
+        for tag in TAG.findall(html)
+        if not SAFE.match(tag) or re.search(r"\son\w+\s*=|javascript:|data:|vbscript:", tag, re.IGNORECASE)
+    ]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -60,10 +74,20 @@ def test_hostile_text_is_shown_as_text_in_every_context(text: str) -> None:
         assert dangers(site(f"| a |\n| - |\n| {safe} |\n\n# {safe}")) == []
 
 
-@pytest.mark.parametrize("text", ["{{ 7 * 7 }}", "{% raw %}", "{# gone #}", "{{config}}", "`{{ 7 * 7 }}`", "{{{ 7 }}}", "```\n{{ 7 * 7 }}\n```"])
+@pytest.mark.parametrize(
+    "text",
+    ["{{ 7 * 7 }}", "{% raw %}", "{# gone #}", "{{config}}", "`{{ 7 * 7 }}`", "{{{ 7 }}}", "```\n{{ 7 * 7 }}\n```"],
+)
 def test_template_syntax_is_shown_and_never_run(text: str) -> None:
     """A template plugin of the site generator finds nothing to run, and the reader sees what was written."""
-    for safe in (markdown.block(text), markdown.inline(text), markdown.code(text), markdown.cell(text), markdown.plain(text), markdown.title(text)):
+    for safe in (
+        markdown.block(text),
+        markdown.inline(text),
+        markdown.code(text),
+        markdown.cell(text),
+        markdown.plain(text),
+        markdown.title(text),
+    ):
         assert not re.search(r"\{[{%#]|[}%#]\}", safe)
         assert jinja2.Environment(autoescape=True).from_string(safe).render() == safe
 
@@ -100,7 +124,9 @@ def test_code_keeps_its_lines_and_its_indentation() -> None:
 @given(st.text(max_size=60))
 def test_any_text_leaves_the_outline_of_a_page_alone(text: str) -> None:
     """Whatever the text, the table that it stands in keeps its one row and one column, and the page its one heading."""
-    html = site(f"# {markdown.title(text)}x\n\n| a |\n| - |\n| x{markdown.plain(text)} |\n\n| b |\n| - |\n| x{markdown.cell(text)} |\n")
+    html = site(
+        f"# {markdown.title(text)}x\n\n| a |\n| - |\n| x{markdown.plain(text)} |\n\n| b |\n| - |\n| x{markdown.cell(text)} |\n"
+    )
     assert html.count("<td>") == 2
     assert html.count("<h1") == 1
 
@@ -112,4 +138,7 @@ def test_any_text_survives_as_plain_text(text: str) -> None:
 
     shown = re.sub(r"<[^>]+>", "", site(f"x{markdown.plain(text)}x"))
     expected = " ".join(text.split())
-    assert html.unescape(shown).replace("\x02", "").replace("\x03", "").split() == f"x{expected}x".replace("\x02", "").replace("\x03", "").split()
+    assert (
+        html.unescape(shown).replace("\x02", "").replace("\x03", "").split()
+        == f"x{expected}x".replace("\x02", "").replace("\x03", "").split()
+    )

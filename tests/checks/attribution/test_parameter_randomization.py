@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from method_cards import judge
 from method_cards.card import CheckBinding
 from method_cards.check import Context
+from method_cards.engine import Options, Silent, measure
 from method_cards.judge import Judged
 from method_cards.measurement import Measurements
-from method_cards.run import Options, Silent, measure
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.attribution import controls

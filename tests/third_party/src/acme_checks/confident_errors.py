@@ -47,7 +47,7 @@ class ConfidentErrors(Check):
         """The split whose examples are classified."""
         return (self.split,)
 
-    def passes(self, subject: Subject, samples: int) -> Passes:  # noqa: ARG002
+    def passes(self, subject: Subject, samples: int) -> Passes:
         """One forward pass for each example."""
         return Passes(forward=samples)
 

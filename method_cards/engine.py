@@ -117,7 +117,7 @@ def run(
     planned = prepare(project, subject, options)
     cards = project.cards_of(subject, options.cards)
     started = dt.datetime.now(dt.UTC)
-    folder = _run_folder(project.records / subject, started)
+    folder = _run_folder(project.records / subject, started, partial=bool(options.cards or options.only))
     today = started.date()
 
     def finish(verdict: Verdict) -> Verdict:
@@ -420,8 +420,8 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _run_folder(parent: Path, started: dt.datetime) -> Path:
-    name = started.strftime("%Y%m%dT%H%M%SZ")
+def _run_folder(parent: Path, started: dt.datetime, *, partial: bool) -> Path:
+    name = started.strftime("%Y%m%dT%H%M%SZ") + (record.PARTIAL if partial else "")
     number = 1
     while True:
         folder = parent / (name if number == 1 else f"{name}-{number}")

@@ -17,11 +17,11 @@ import torch
 
 from method_cards import record
 from method_cards.check import Context
+from method_cards.engine import Options, Silent, execute, measure, run
 from method_cards.errors import InputError
 from method_cards.plan import plan
 from method_cards.project import Project
 from method_cards.record import Record
-from method_cards.run import Options, Silent, execute, measure, run
 from method_cards.verdict import Outcome
 from tests.helpers import (
     REPOSITORY,

@@ -1,0 +1,325 @@
+"""The pages hold everything that a reader needs in order to trust a verdict and to act on it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from markdown import Markdown
+
+from method_cards.errors import InputError
+from method_cards.render import site
+from method_cards.render.page import Links
+from method_cards.render.site import Source
+from method_cards.render.source import source_from
+from method_cards.verdict import Outcome
+from tests.render import sample
+
+CARD = "cards/saliency-sanity.md"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    return sample.source(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def pages(source: Source) -> dict[str, str]:
+    return site.pages(source)
+
+
+def text(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def section(page: str, slug: str) -> str:
+    """The part of a card's page about one prescription."""
+    return re.split(r"\n###? ", page.split(f"{{#{slug}}}")[1])[0]
+
+
+def test_there_is_a_page_for_everything(pages: dict[str, str]) -> None:
+    """Each card, check and subject has its page, and each kind has a page that leads to them."""
+    assert set(pages) == {
+        "cards/index.md",
+        CARD,
+        "checks/index.md",
+        "checks/attribution/sample-randomization.md",
+        "subjects/index.md",
+        "subjects/digits-cnn.md",
+        "subjects/digits-guided.md",
+    }
+
+
+def test_every_prescription_has_its_anchor_and_all_its_parts(pages: dict[str, str], source: Source) -> None:
+    """A prescription is shown with level, statement, reason, symptom, remedy, evidence, and its check or question, at a stable place."""
+    for item in source.catalog.get("saliency-sanity").card.prescriptions:
+        shown = text(section(pages[CARD], item.id))
+        assert f"{item.level} " in shown
+        for part in ("Why", "If ignored", "Evidence", "mend it"):
+            assert part in shown
+        assert item.remediation[0].action.split("*")[0][:30] in shown
+        assert (item.check.id if item.check else "Evidence required") in shown
+
+
+def test_a_failed_verdict_says_what_is_wrong_how_sure_and_how_to_mend_it(pages: dict[str, str]) -> None:
+    """Before any figure a failed result names the finding, the interval, the bound, n, and the first remedy."""
+    box = section(pages[CARD], "depends-on-parameters").split('id="depends-on-parameters--digits-guided"')[1]
+    head = text(box.split("<details")[0])
+    for part in ("failed", "95% interval", "outside the bound ≤ 0.2", "(n = 256)", "To mend it: Use a method without modified backward rules"):
+        assert part in head
+    assert 'href="#depends-on-parameters-remedy"' in box
+    assert 'id="depends-on-parameters-remedy"' in pages[CARD]
+
+
+def test_each_outcome_is_a_word(pages: dict[str, str]) -> None:
+    """No verdict is told by colour or by an icon alone."""
+    words = set(re.findall(r'class="mc-verdict"><span class="mc-chip mc-(\w+)"[^>]*>([^<]*)<', pages[CARD]))
+    assert words >= {(name, name.replace("_", " ")) for name in ("passed", "failed", "inconclusive", "invalid", "errored", "answered", "unanswered")}
+
+
+def test_the_numbers_of_an_invalid_run_are_not_shown_as_a_result(pages: dict[str, str]) -> None:
+    """Where a condition of the run does not hold, the condition stands first, and the criteria are marked as not to be read as a result."""
+    box = section(pages[CARD], "no-membership-leak")
+    before, after = box.split("not to be read as a result", 1)
+    assert "does not hold" in before
+    assert "The attack is no better than" not in text(before.split("mc-foot")[0])
+    assert "The attack is no better than" in text(after)
+
+
+def test_error_rates_stand_beside_the_verdicts(pages: dict[str, str]) -> None:
+    """A verdict comes with its check's measured error rates, or with the plain statement that they are unknown."""
+    assert "found the defect in 98% (95% interval 94% to 100%)" in text(section(pages[CARD], "depends-on-parameters"))
+    assert "measured for other criteria" in text(section(pages[CARD], "repeatable"))
+    assert "has not been calibrated" in text(section(pages[CARD], "complete"))
+
+
+def test_waivers_and_answers_stand_beside_the_verdict(pages: dict[str, str]) -> None:
+    """A waiver replaces no verdict; an answer is shown with who, when and evidence."""
+    waived = text(section(pages[CARD], "depends-on-parameters").split("--digits-guided")[1])
+    assert "failed" in waived
+    assert "Waived until 2027-03-01, approved by R. Ito" in waived
+    answered = text(section(pages[CARD], "reviewed-by-domain-expert"))
+    assert "M. Okafor, 2026-11-03. Evidence: notes/2026-11-03.md" in answered
+
+
+def test_pictures_and_curves_are_shown_with_what_they_show(pages: dict[str, str], source: Source) -> None:
+    """The maps stand side by side in one file, once for a subject, and the curve says its course in words."""
+    found = re.findall(r'<img src="([^"]*)"[^>]*alt="([^"]*)"', pages[CARD])
+    assert len(found) == 2
+    assert all(name.removeprefix("../") in site.build(source).files for name, _ in found)
+    assert all("A map that stays the same does not explain the model" in words for _, words in found)
+    assert "signed goes from 1 at stage 0 to 0.85" in text(pages[CARD])
+
+
+def test_a_verdict_can_be_run_again(pages: dict[str, str]) -> None:
+    """Each measured result shows the command that decides it again, with its seed and device."""
+    command = "method-cards run digits-guided --only saliency-sanity/depends-on-parameters --seed 0 --device cpu"
+    assert command in text(pages[CARD])
+
+
+def test_the_subject_page_says_what_was_checked_with_what(pages: dict[str, str]) -> None:
+    """Hashes, versions, device, seed, duration, revision, splits and the adjusted view stand on the subject's page."""
+    shown = text(pages["subjects/digits-guided.md"])
+    parts = ("9c" * 32, "torch 2.13.0", "on cpu, seed 0", "in 4.2 s", "b6df676+", "test: 256 of 360", "Holm", "NaN values", "waived")
+    for part in parts:
+        assert part in shown
+
+
+def test_the_check_page_comes_from_the_docstring(pages: dict[str, str]) -> None:
+    """Claim, sections, parameters, quantities, conditions and error rates stand on the check's page, keys of works as citations."""
+    shown = text(pages["checks/attribution/sample-randomization.md"])
+    parts = ("Explanations change", "Assumptions", "The explainer is differentiable", "In which order layers", "share of ones", "118 failed")
+    for part in parts:
+        assert part in shown
+    assert '<a href="https://arxiv.org/abs/1810.03292"' in pages["checks/attribution/sample-randomization.md"]
+
+
+def test_pages_are_plain_markdown(pages: dict[str, str]) -> None:
+    """HTML stands in blocks without blank lines or indentation, so that every site generator passes it through as it is."""
+    for page in pages.values():
+        body = page.split("---\n", 2)[2]
+        for block in re.split(r"\n{2,}", body):
+            lines = block.splitlines()
+            assert lines[0].startswith(("#", "<")) or not block.count("<"), block[:200]
+            assert not any(line.startswith((" ", "\t")) for line in lines), block[:200]
+            opened = re.findall(r"<(div|section|details|table|ul|ol|dl|p)\b", block)
+            closed = re.findall(r"</(div|section|details|table|ul|ol|dl|p)>", block)
+            assert sorted(opened) == sorted(closed), block[:200]
+
+
+def test_links_within_the_site_lead_somewhere(source: Source) -> None:
+    """Every link from page to page finds a page, and the place on it, however the generator serves its pages."""
+    for directory_urls in (False, True):
+        pages = site.pages(Source(source.catalog, source.registry, source.records, directory_urls=directory_urls))
+        served = {_address(path, directory_urls): _ids(page) for path, page in pages.items()}
+        for path, page in pages.items():
+            here = _address(path, directory_urls)
+            for link in re.findall(r'href="([^"]*)"', page):
+                if link.startswith("https://"):
+                    continue
+                target, _, place = link.partition("#")
+                address = _join(here, target) if target else here
+                assert address in served, f"{path}: {link} leads to {address}"
+                assert not place or place in served[address], f"{path}: {link}"
+
+
+def _address(path: str, directory_urls: bool) -> str:
+    if not directory_urls:
+        return path.removesuffix(".md") + ".html"
+    return path.removesuffix("index.md") if path.endswith("index.md") else path.removesuffix(".md") + "/"
+
+
+def _join(here: str, link: str) -> str:
+    from urllib.parse import urljoin
+
+    return urljoin(f"http://x/{here}", link).removeprefix("http://x/")
+
+
+def _ids(page: str) -> set[str]:
+    html = Markdown(extensions=["attr_list", "toc", "tables"]).convert(page.split("---\n", 2)[2])
+    return set(re.findall(r'id="([^"]*)"', html))
+
+
+def test_a_run_of_one_card_hides_no_other(source: Source) -> None:
+    """What an earlier run of the same model decided is still shown, with its date; what another model did is not."""
+    kept, folder = source.records[0]
+    first = kept.verdicts[0]
+    later = kept.model_copy(update={"id": "20261123T000000Z", "started": kept.started + dt.timedelta(days=1), "verdicts": (first,)})
+    view = Source(source.catalog, source.registry, [(kept, folder), (later, folder)]).views[0]
+    assert len(view.judged) == len(kept.verdicts)
+    assert [item.is_earlier for item in view.judged] == [False, *[True] * (len(kept.verdicts) - 1)]
+    subject = later.subject.model_copy(update={"parameters_sha256": "00" * 32})
+    retrained = later.model_copy(update={"subject": subject})
+    view = Source(source.catalog, source.registry, [(kept, folder), (retrained, folder)]).views[0]
+    assert [item.verdict.id for item in view.judged] == [first.id]
+
+
+def test_a_verdict_on_a_changed_card_says_so(source: Source, pages: dict[str, str]) -> None:
+    """A verdict that was given by other words of the card is marked."""
+    assert "The card has changed since" not in pages[CARD]
+    records = [(kept.model_copy(update={"cards": {"saliency-sanity": "00" * 32}}), folder) for kept, folder in source.records]
+    assert "The card has changed since" in site.pages(Source(source.catalog, source.registry, records))[CARD]
+
+
+def test_a_card_that_is_hostile_throughout_does_nothing(tmp_path: Path) -> None:
+    """Markup in every text of a card and of a record is shown as text on every page."""
+    attack = "</p></section><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}[x](javascript:alert(1))"
+    quoted = attack.replace('"', '\\"')
+    card = re.sub(r"(title|summary|rationale|action|failure_symptom|symptom|cause|claim|scenario): [^,}\n]+", rf'\1: "{quoted}"', sample.CARD)
+    made = sample.source(tmp_path)
+    records = [
+        (
+            kept.model_copy(
+                update={
+                    "verdicts": tuple(item.model_copy(update={"reason": attack, "question": attack}) for item in kept.verdicts),
+                    "subject": kept.subject.model_copy(update={"title": attack, "explainer": attack, "model": attack}),
+                    "environment": {attack: attack},
+                    "git_revision": attack,
+                }
+            ),
+            folder,
+        )
+        for kept, folder in made.records
+    ]
+    pages = site.pages(Source(sample.catalog(tmp_path / "hostile", card), sample.registry(), records))
+    for path, page in pages.items():
+        assert not re.search(r"<script|<img src=x|\{\{|\{%", page), path
+        html = Markdown(extensions=["attr_list", "toc", "tables", "pymdownx.superfences"]).convert(page)
+        assert not re.search(r'<script|<img src="?x|(href|src)="javascript', html), path
+        assert "alert(1)" in html or "checks/" in path
+
+
+def test_pictures_that_lie_outside_their_record_are_refused(source: Source, tmp_path: Path) -> None:
+    """A record that names a file elsewhere shows nothing of it, and the page says why."""
+    kept, folder = source.records[0]
+    found = kept.executions[0]
+    moved = found.model_copy(update={"pictures": (found.pictures[0].model_copy(update={"file": "../../secret.npy"}),)})
+    page = site.pages(Source(source.catalog, source.registry, [(kept.model_copy(update={"executions": (moved,)}), folder)]))[CARD]
+    assert "must be a name within the record" in text(page)
+    assert "<img" not in page
+
+
+def test_a_check_that_cannot_be_loaded_has_a_page_that_says_so(source: Source) -> None:
+    """A missing check breaks no page: the card is shown, and the check's own page names the cause."""
+    from method_cards.registry import Entry, Registry
+
+    broken = Registry([Entry("attribution/sample-randomization", "no_such_module:Nothing", "lost 1.0")])
+    pages = site.pages(Source(source.catalog, broken, source.records))
+    assert "No module named" in text(pages["checks/attribution/sample-randomization.md"]).replace("&#x27;", "'").replace("&#39;", "'")
+    assert "attribution/sample-randomization" not in site.pages(Source(source.catalog, Registry([]), source.records))["checks/index.md"]
+
+
+def test_pages_without_records_say_what_to_run(source: Source) -> None:
+    """Before anything was checked, pages show the cards and the way to a first result."""
+    pages = site.pages(Source(source.catalog, source.registry))
+    assert "Nothing was checked yet" in pages["subjects/index.md"]
+    assert "mc-result" not in pages[CARD]
+
+
+def test_the_same_source_gives_the_same_bytes(source: Source, pages: dict[str, str], tmp_path: Path) -> None:
+    """Pages do not depend on the hour, the cache or the order of records."""
+    again = Source(source.catalog, source.registry, tuple(reversed(source.records)), cache=tmp_path)
+    assert site.pages(again) == pages
+
+
+def test_pages_are_made_without_torch(tmp_path: Path) -> None:
+    """Building every page of the bundled cards and checks, results included, never loads torch."""
+    sample.write_project(tmp_path)
+    code = f"""
+import sys
+from pathlib import Path
+from method_cards.render import site
+made = site.build(site.source_from([Path({str(tmp_path / "cards")!r})], Path({str(tmp_path / "records")!r})))
+assert "cards/saliency-sanity.md" in made.pages, list(made.pages)
+assert made.files
+sys.exit("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_damaged_record_is_refused_with_its_path(tmp_path: Path) -> None:
+    """A record that cannot be read ends the build with its path, never with a page that leaves it out."""
+    path = tmp_path / "records" / "digits" / "20260101T000000Z" / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        source_from(records=tmp_path / "records")
+
+
+def test_assets_hold_the_licences_and_nothing_from_elsewhere() -> None:
+    """Styles and scripts are served by the site itself, and what others wrote comes with its licence."""
+    found = site.assets()
+    assert set(site.STYLES) | set(site.SCRIPTS) | {site.POLYFILL} <= set(found)
+    assert f"{site.ASSETS}/katex/LICENSE" in found
+    assert not [name for name in found if name.endswith((".map", ".ttf", ".woff"))]
+    styles = b"".join(content for name, content in found.items() if name.endswith(".css")).decode()
+    for address in re.findall(r"url\(([^)]*)\)", styles):
+        assert address.strip("\"'").startswith(("data:image/svg+xml", "fonts/")), address
+
+
+@pytest.mark.parametrize(
+    ("page", "target", "file", "folder"),
+    [
+        ("cards/x.md", "subjects/y.md", "../subjects/y.html", "../../subjects/y/"),
+        ("cards/x.md", "cards/index.md", "index.html", "../"),
+        ("cards/index.md", "cards/x.md", "x.html", "x/"),
+        ("checks/a/b.md", "index.md", "../../index.html", "../../../"),
+        ("cards/x.md", "cards/x.md", "x.html", "./"),
+    ],
+)
+def test_links_fit_both_ways_of_serving_pages(page: str, target: str, file: str, folder: str) -> None:
+    """A link is right whether a page is served as a file or as a folder."""
+    assert Links(page, directory_urls=False).page(target) == file
+    assert Links(page, directory_urls=True).page(target) == folder
+
+
+def test_every_outcome_has_its_style() -> None:
+    """The style sheet knows every outcome, so that none is shown without its icon."""
+    styles = site.assets()[f"{site.ASSETS}/method-cards.css"].decode()
+    for outcome in Outcome:
+        assert f".mc-{outcome.value} {{ --mc-tone" in styles

@@ -1,0 +1,363 @@
+"""One way to call a model for each task: images, tables, text classification, causal language models."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import cache
+from typing import Any, cast
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from method_cards.adapters import ADAPTERS, TASKS, as_logits, call, token_ids
+from method_cards.check import Context
+from method_cards.errors import CheckError, InputError
+from method_cards.measurement import Measurements
+from method_cards.engine import Options, Silent, measure
+from method_cards.subject import Subject
+from method_checks.attribution.completeness import Completeness
+from method_checks.attribution.explainers import Gradient, IntegratedGradients
+from method_checks.attribution.parameter_randomization import ParameterRandomization
+from method_checks.memorization.membership_inference import MembershipInference
+from tests.helpers import differences, scripted, state_of, step
+
+WORDS = ("[PAD]", "[UNK]", "good", "bad", "very", "not", "film", "plot", "a", "the")
+
+
+def measured(check: Any, subject: Subject, samples: int = 24, batch: int = 8) -> Measurements:
+    status, cause, found = measure(step(check, scripted()), Context(subject, samples, 0, batch, scope=check.id), Options(exhaustive=True), Silent())
+    assert (status, cause) == ("complete", "")
+    return found
+
+
+# Tables and images
+
+
+class TwoInputs(nn.Module):
+    """Numbers and a category, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(3, 2)
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, numbers: Tensor, category: Tensor) -> Tensor:
+        return self.layer(torch.cat([numbers.tanh(), self.embedding(category)], 1))  # type: ignore[no-any-return]
+
+
+class OneDict(nn.Module):
+    """The same, from one dict."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.inner(**batch)  # type: ignore[no-any-return]
+
+
+class Wrapped(nn.Module):
+    """The same, passed on as wrappers do."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return self.inner(*args, **kwargs)  # type: ignore[no-any-return]
+
+
+def two_inputs(wrap: Any = lambda model: model) -> Subject:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = wrap(TwoInputs()).eval()
+        inputs = {"numbers": torch.randn(64, 4), "category": torch.randint(3, (64,))}
+        targets = torch.randint(3, (64,))
+    return Subject("two-inputs", "tabular-classification", model, {"train": ({k: v + v.is_floating_point() * 0.1 for k, v in inputs.items()}, targets), "test": (inputs, targets)}, explainer={"method": "integrated-gradients"})  # fmt: skip
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, OneDict, Wrapped], ids=["keywords", "one dict", "**kwargs"])
+def test_inputs_by_name_reach_the_model(wrap: Any) -> None:
+    """Named tensors go in as keywords, or as one dict where the model takes one; the floating-point one is explained."""
+    subject = two_inputs(wrap)
+    batch = subject.batch("test", (3, 5))
+    expected = two_inputs().model(**{name: part[[3, 5]] for name, part in cast("Any", subject.split("test"))._pair[0].items()})
+    assert torch.equal(subject.outputs(batch), expected)
+    assert subject.view(batch).features.shape == (2, 4)
+    found = measured(Completeness(), subject)
+    assert found.select("gap_above_tolerance", {})[0].values.mean() < 0.2
+    assert measured(ParameterRandomization(), subject).select("self_similarity", {})[0].values.min() > 0.999
+
+
+def test_of_several_inputs_the_explained_one_is_named() -> None:
+    """Where several inputs could be explained, the message asks for `attribute_to`, and that decides."""
+    inputs = {"left": torch.randn(8, 2), "right": torch.randn(8, 2)}
+
+    class Both(nn.Module):
+        def forward(self, left: Tensor, right: Tensor) -> Tensor:
+            return torch.cat([left, 2 * right], 1)
+
+    def subject(attribute_to: str) -> Subject:
+        return Subject("both", "tabular-classification", Both().eval(), {"test": (inputs, torch.zeros(8))}, attribute_to=attribute_to)
+
+    unnamed = subject("")
+    with pytest.raises(InputError, match="2 floating-point tensors; name the explained one under `attribute_to:`"):
+        unnamed.view(unnamed.batch("test", (0,)))
+    named = subject("right")
+    assert torch.equal(named.view(named.batch("test", (1,))).features, inputs["right"][[1]])
+
+
+def test_an_mlp_on_a_table_works_unchanged() -> None:
+    """Any module that maps a table to logits is measured by every attribution check, and by the membership check."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = nn.Sequential(OrderedDict(first=nn.Linear(5, 16), act=nn.GELU(), norm=nn.LayerNorm(16), last=nn.Linear(16, 2))).eval()
+        data = {name: (torch.randn(300, 5), torch.randint(2, (300,))) for name in ("train", "test")}
+    subject = Subject("mlp", "tabular-classification", model, data, explainer={"method": "integrated-gradients", "steps": 128})
+    before = state_of(model)
+    assert measured(Completeness(), subject).select("gap_above_tolerance", {})[0].values.mean() < 0.1
+    assert measured(ParameterRandomization(), subject).select("signed_similarity", {"position": "full"})[0].values.mean() < 0.6
+    assert measured(MembershipInference(), subject, samples=256, batch=64).select("membership_auc", {})[0].n == 256
+    assert not differences(before, state_of(model))
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 1)])
+def test_one_logit_is_two_classes(shape: tuple[int, ...]) -> None:
+    """A binary model's logit z becomes logits whose softmax is the sigmoid of z."""
+    logits = torch.randn(shape)
+    assert torch.allclose(as_logits(logits).softmax(1)[:, 1], logits.flatten().sigmoid())
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (torch.zeros(2, 3, 4), r"shape \(2, 3, 4\); classification needs \(batch, class\)"),
+        ("text", "the model returned str"),
+        ({"scores": torch.zeros(2, 3)}, "the model returned dict"),
+        ([], "the model returned list"),
+        (None, "the model returned NoneType"),
+    ],
+)
+def test_an_output_that_is_no_logits_is_refused(output: Any, message: str) -> None:
+    """The message says what the model returned and what is needed."""
+    with pytest.raises(CheckError, match=message):
+        as_logits(output)
+
+
+def test_integer_inputs_cannot_be_explained() -> None:
+    """Pixels as bytes have no gradient: the message says to convert them in the data."""
+    model = nn.Flatten().eval()
+    subject = Subject("bytes", "image-classification", model, {"test": (torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.zeros(4))})
+    with pytest.raises(InputError, match=r"inputs are torch.uint8: an explanation needs floating-point inputs"):
+        subject.adapter.features(subject.batch("test", (0,)).inputs)
+
+
+def test_every_task_has_an_adapter() -> None:
+    """The tasks that method-cards.yaml may name are those that can be called."""
+    assert tuple(ADAPTERS) == TASKS
+
+
+# Text classification
+
+
+@cache
+def bert() -> nn.Module:
+    """A BERT of two layers with random weights, so large that its outputs differ."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = transformers.BertConfig(
+            vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+            max_position_embeddings=16, num_labels=3, pad_token_id=0, initializer_range=0.5,
+        )  # fmt: skip
+        return transformers.BertForSequenceClassification(config).eval()
+
+
+@cache
+def tokenizer() -> Any:
+    """A word-level tokenizer, as real as any."""
+    words = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", model_max_length=12)
+
+
+def texts(count: int = 40) -> list[str]:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(2, 8, (count,), generator=generator).tolist()
+    return [" ".join(WORDS[2 + int(word)] for word in torch.randint(8, (length,), generator=generator)) for length in lengths]
+
+
+class TokenIds(Dataset[tuple[dict[str, Tensor], int]]):
+    """Texts that were encoded beforehand, padded to one length."""
+
+    def __init__(self) -> None:
+        self.encoded = tokenizer()(texts(), padding="max_length", max_length=10, return_tensors="pt")
+
+    def __len__(self) -> int:
+        return len(self.encoded["input_ids"])
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], int]:
+        return {name: part[index] for name, part in self.encoded.items()}, index % 3
+
+
+def text_subject(data: Any, **options: Any) -> Subject:
+    return Subject("bert", "text-classification", bert(), {"test": data}, explainer={"method": "integrated-gradients"}, **options)
+
+
+def test_texts_and_their_token_ids_are_one_and_the_same() -> None:
+    """Texts with a tokenizer give the logits and maps that their token ids give, whatever the padding."""
+    from_texts = text_subject((texts(), torch.arange(40) % 3), tokenizer=tokenizer())
+    from_ids = text_subject(TokenIds())
+    chosen = (4, 8, 15, 16, 23)
+    one, other = (subject.batch("test", chosen) for subject in (from_texts, from_ids))
+    assert torch.allclose(from_texts.outputs(one), from_ids.outputs(other), atol=1e-5)
+    generator = torch.Generator()
+    maps = []
+    for subject, batch in ((from_texts, one), (from_ids, other)):
+        view = subject.view(batch)
+        assert view.mask is not None
+        found = view.as_map(Gradient().explain(view, generator))
+        maps.append(torch.cat([row[kept] for row, kept in zip(found, view.mask, strict=True)]))
+    assert torch.allclose(*maps, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["texts", "ids"])
+def test_text_classification_works_end_to_end(kind: str) -> None:
+    """A Hugging Face classifier is measured by the attribution checks, on token embeddings, without a word of glue."""
+    subject = text_subject((texts(), torch.arange(40) % 3), tokenizer=tokenizer()) if kind == "texts" else text_subject(TokenIds())
+    before = state_of(subject.model)
+    gaps = measured(Completeness(explainer=IntegratedGradients(steps=64)), subject)
+    assert gaps.select("completeness_gap", {})[0].values.mean() < 0.05
+    found = measured(ParameterRandomization(explainer=Gradient()), subject)
+    assert found.select("self_similarity", {})[0].values.min() > 0.999
+    assert abs(found.select("signed_null_similarity", {})[0].values.mean()) < 0.5
+    assert found.pictures["maps"].columns[0] == "trained"
+    assert not differences(before, state_of(subject.model))
+
+
+def test_replaced_embeddings_are_what_the_model_sees() -> None:
+    """The logits at the model's own embeddings are its own; at others they are others, and no hook stays behind."""
+    subject = text_subject(TokenIds())
+    view = subject.view(subject.batch("test", (0, 1, 2)))
+    with torch.no_grad():
+        same, other = view.outputs(view.features, view.rows), view.outputs(view.features * 0, view.rows)
+    assert torch.allclose(same, subject.outputs(view.batch), atol=1e-6)
+    assert not torch.allclose(same, other, atol=1e-3)
+    assert not any(module._forward_hooks for module in subject.model.modules())
+
+
+def test_a_plain_tensor_of_token_ids_will_do() -> None:
+    """A model that takes a tensor of ids, and has one embedding layer, needs no names."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Tanh(), nn.Linear(24, 3)).eval()
+    data = torch.randint(10, (40, 6), generator=torch.Generator().manual_seed(0)), torch.zeros(40)
+    subject = Subject("plain", "text-classification", model, {"test": data}, explainer={"method": "integrated-gradients"})
+    assert measured(Completeness(), subject).select("completeness_gap", {})[0].values.mean() < 0.05
+
+
+def test_texts_without_a_tokenizer_are_refused() -> None:
+    """The message says where to name one."""
+    subject = text_subject((texts(), torch.arange(40) % 3))
+    with pytest.raises(InputError, match="name one under `tokenizer:`"):
+        subject.batch("test", (0,))
+
+
+def test_of_several_embeddings_the_token_embedding_is_named() -> None:
+    """Two embedding layers are one too many, and a wrong name is said to be wrong."""
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens, self.positions = nn.Embedding(10, 4), nn.Embedding(6, 4)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return (self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))).mean(1)  # type: ignore[no-any-return]
+
+    def subject(attribute_to: str) -> Subject:
+        data = torch.zeros(8, 6, dtype=torch.long), torch.zeros(8)
+        return Subject("two", "text-classification", Two().eval(), {"test": data}, attribute_to=attribute_to)
+
+    for attribute_to, message in (("", "has 2 embedding layers; name the token embedding"), ("token", "is not a layer of the model")):
+        wrong = subject(attribute_to)
+        with pytest.raises(InputError, match=message):
+            wrong.view(wrong.batch("test", (0,)))
+    right = subject("tokens")
+    assert right.view(right.batch("test", (0,))).features.shape == (1, 6, 4)
+
+
+def test_inputs_without_token_ids_are_refused() -> None:
+    """The message says what there is instead."""
+    with pytest.raises(InputError, match=r"inputs \['attention_mask'\] hold no `input_ids`"):
+        token_ids({"attention_mask": torch.ones(1, 2)})
+
+
+# Causal language models
+
+
+@cache
+def gpt() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = transformers.GPT2Config(vocab_size=len(WORDS), n_positions=16, n_embd=16, n_layer=2, n_head=2, initializer_range=0.5, bos_token_id=0, eos_token_id=0)
+        return transformers.GPT2LMHeadModel(config).eval()
+
+
+def language_subject(count: int = 40) -> Subject:
+    data = texts(count), torch.zeros(count)
+    other = [f"{text} a" for text in texts(count)], torch.zeros(count)
+    return Subject("gpt", "text-generation", gpt(), {"train": data, "test": other}, tokenizer=tokenizer())
+
+
+def test_the_loss_of_a_language_model_is_hugging_faces_own() -> None:
+    """Each text's loss is the one that the model computes for that text alone, so padding and the other texts do not count."""
+    subject = language_subject()
+    found = subject.losses(subject.batch("train", range(12)))
+    for text, loss in zip(texts()[:12], found, strict=True):
+        ids = tokenizer()(text, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            expected = gpt()(input_ids=ids, labels=ids).loss
+        assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_padded_texts_have_the_loss_of_the_whole_batch() -> None:
+    """Weighted by their tokens, the losses of a padded batch add up to the loss that Hugging Face gives for the batch."""
+    subject = language_subject()
+    batch = subject.batch("train", range(8))
+    assert isinstance(batch.inputs, dict)
+    labels = batch.inputs["input_ids"].masked_fill(batch.inputs["attention_mask"] == 0, -100)
+    with torch.no_grad():
+        expected = gpt()(**batch.inputs, labels=labels).loss
+    weights = (labels[:, 1:] != -100).sum(1)
+    assert ((subject.losses(batch) * weights).sum() / weights.sum()).item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_membership_is_measured_on_a_language_model() -> None:
+    """The scores of the membership check are the negative losses of the texts."""
+    subject = language_subject()
+    found = measured(MembershipInference(), subject, samples=40)
+    indices = Context(subject, 40, 0).indices("train")
+    expected = -subject.losses(subject.batch("train", indices)).numpy()
+    assert found.select("membership_auc", {})[0].values == pytest.approx(expected, abs=1e-5)
+
+
+def test_attribution_checks_do_not_apply_to_language_models() -> None:
+    """There is no single class to explain, and the reason is given beforehand."""
+    subject = language_subject()
+    subject.explainer = {"method": "gradient"}
+    for check in (Completeness(), ParameterRandomization()):
+        assert "text-generation model has none" in check.not_applicable(subject)
+
+
+def test_a_model_is_called_as_its_forward_says() -> None:
+    """Names that forward does not have are not forced on it."""
+
+    class Takes(nn.Module):
+        def forward(self, batch: Any) -> Any:
+            return batch
+
+    assert call(Takes(), {"x": torch.ones(1)}) == {"x": torch.ones(1)}
+    assert torch.equal(call(Takes(), torch.ones(1)), torch.ones(1))
