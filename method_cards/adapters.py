@@ -213,7 +213,8 @@ def call(model: nn.Module, inputs: Tensor | dict[str, Tensor]) -> Any:
         return model(inputs.clone())
     inputs = {name: part.clone() for name, part in inputs.items()}
     parameters = inspect.signature(model.forward).parameters
-    if set(inputs) <= set(parameters):
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    if takes_any or set(inputs) <= set(parameters):
         return model(**inputs)
     return model(dict(inputs))
 

@@ -90,7 +90,7 @@ def calibrate(
         Detection and false-alarm rates with 95 % intervals, overall and for each control.
 
     Raises:
-        InputError: No control of the check has the defect that this prescription's criteria would find.
+        InputError: The check has no control with the defect that this prescription's criteria look for, or none without it.
     """
     binding = prescription.check
     assert binding is not None
@@ -99,7 +99,7 @@ def calibrate(
     samples = samples or max(binding.samples or 0, 512)
     bound = Bound(loaded.card.id, prescription)
     controls = [control for control in check.controls() if _concerns(control, binding)]
-    if {control.kind for control in controls} < {"defect", "sound"}:
+    if not {"defect", "sound"} <= {control.kind for control in controls}:
         raise InputError(
             f"{loaded.card.id}/{prescription.id}: no control of {binding.id} shows the defect that its criteria look for"
         )
@@ -114,7 +114,7 @@ def calibrate(
         prescription=f"{loaded.card.id}/{prescription.id}",
         check=binding.id,
         check_version=check.version,
-        digest=digest(binding),
+        digest=calibration.digest(binding),
         samples=samples,
         seeds=seeds,
         measured_on=dt.datetime.now(dt.UTC).date(),
@@ -135,15 +135,6 @@ def keep(loaded: LoadedCard, found: Sequence[Calibration]) -> str:
     path = loaded.folder / calibration.FILE
     path.write_text(Calibrations(prescriptions=merged).model_dump_json(indent=1) + "\n", encoding="utf-8")
     return str(path)
-
-
-def digest(binding: CheckBinding) -> str:
-    """The digest that ties error rates to a check's parameters and criteria."""
-    return calibration.digest_of(
-        binding.parameters,
-        [criterion.model_dump(mode="json") for criterion in binding.criteria],
-        [criterion.model_dump(mode="json") for criterion in binding.valid_if],
-    )
 
 
 def attempt(trial: Trial) -> Ending:

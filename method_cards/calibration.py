@@ -9,10 +9,11 @@ import datetime as dt
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from method_cards.card import CheckBinding
 from method_cards.errors import InputError
 from method_cards.verdict import IntervalData, Outcome
 
@@ -72,10 +73,17 @@ class Calibrations(_Data):
     """By slug."""
 
 
-def digest_of(parameters: dict[str, Any], criteria: list[dict[str, Any]], gates: list[dict[str, Any]]) -> str:
-    """A digest of what a verdict depends on besides the data."""
-    text = json.dumps([parameters, criteria, gates], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def digest(binding: CheckBinding) -> str:
+    """A digest of what a verdict depends on besides the data: parameters, bounds and confidences, not their wording."""
+    decisive = {"measurement", "where", "at_most", "at_least", "between", "confidence"}
+    parts = [
+        binding.parameters,
+        *(
+            [item.model_dump(mode="json", include=decisive) for item in group]
+            for group in (binding.criteria, binding.valid_if)
+        ),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def read(folder: Path) -> Calibrations:

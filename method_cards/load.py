@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import pickle
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def attribute(reference: str, folder: Path) -> Any:
         module = _file(folder / source) if source.endswith(".py") else importlib.import_module(source)
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a main guard may exit when it is imported
         raise InputError(f'"{reference}" cannot be imported: {type(error).__name__}: {error}{_place(error)}') from error
     if not hasattr(module, name):
         public = [key for key in vars(module) if not key.startswith("_")]
@@ -53,7 +54,7 @@ def called(reference: str, folder: Path, *arguments: Any) -> Any:
         raise InputError(f'"{reference}" is a {type(function).__name__}; it must be callable')
     try:
         return function(*arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a main guard may exit when it is imported
         raise InputError(f'"{reference}" raised {type(error).__name__}: {error}{_place(error)}') from error
 
 
@@ -75,7 +76,9 @@ def state(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
 
             loaded = load_file(path)
             return dict(loaded)
-        loaded = torch.load(path, map_location="cpu", weights_only=not trust)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols: what matters is whether the file is refused
+            loaded = torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: refused, since loading it could run code: {str(error).splitlines()[0]} Save `model.state_dict()` with safetensors or "

@@ -48,9 +48,10 @@ class Entry:
             raise InputError(
                 f'check "{self.id}" of {self.distribution}: {self.value} is not a subclass of method_cards.Check'
             )
-        if found.id != self.id:
+        own = getattr(found, "id", "")
+        if own != self.id:
             raise InputError(
-                f'check "{self.id}" of {self.distribution}: {self.value} calls itself "{found.id}"; both must be the same'
+                f'check "{self.id}" of {self.distribution}: {self.value} calls itself "{own}"; both must be the same'
             )
         return found
 
@@ -116,6 +117,8 @@ def _unpackaged(value: str, folder: Path) -> Entry:
     found = load.attribute(value, folder)
     if not (isinstance(found, type) and issubclass(found, Check)):
         raise InputError(f"{value} is not a subclass of method_cards.Check")
+    if not isinstance(getattr(found, "id", None), str):
+        raise InputError(f'{value} has no id: give the class `id: ClassVar[str] = "family/name"`')
     source, _, name = value.rpartition(":")
     absolute = f"{(folder / source).resolve()}:{name}" if source.endswith(".py") else value
     return Entry(found.id, absolute, f"{source}, not packaged")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from method_cards.adapters import ADAPTERS, TASKS, Adapter
 from method_cards.data import Batch, Split, fingerprint, update_digest
@@ -211,10 +214,13 @@ def preserved(subject: Subject) -> Iterator[None]:
     modes = {name: module.training for name, module in model.named_modules()}
     hooks = {name: _hooks(module) for name, module in model.named_modules()}
     devices = [subject.device] if subject.device.type == "cuda" else []
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (other people's code draws from it)
     with torch.random.fork_rng(devices=devices):
         try:
             yield
         finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
             with torch.no_grad():
                 for tensor, storage, value in state.values():
                     tensor.data = storage

@@ -308,7 +308,7 @@ def write_project(
     folder: Path,
     prescriptions: Sequence[Mapping[str, Any]] | None = None,
     *,
-    model: str = MODEL,
+    code: str = MODEL,
     more: Mapping[str, Any] | None = None,
     **subject: Any,
 ) -> Path:
@@ -317,12 +317,12 @@ def write_project(
     Args:
         folder: Where it is written.
         prescriptions: Of the card.
-        model: The text of ``model.py``.
+        code: The text of ``model.py``.
         more: Fields of ``method-cards.yaml``.
         **subject: Fields of the subject.
     """
     write_card(folder / "cards", card_data([prescription("first")] if prescriptions is None else prescriptions))
-    (folder / "model.py").write_text(model, encoding="utf-8")
+    (folder / "model.py").write_text(code, encoding="utf-8")
     config = {
         "schema_version": 1,
         "checks": ["tests.helpers:Scripted"],

@@ -127,6 +127,7 @@ def card_page(loaded: LoadedCard, source: Source, results: Results) -> str:
         fields=partial(_fields, citations=citations),
         sections=list(_sections(card, citations)),
         owners=", ".join(person.name for person in card.owners),
+        checks=source.registry.ids,
         figure_folder=FIGURES,
         card_sha=hashlib.sha256(loaded.document.path.read_bytes()).hexdigest(),
     )

@@ -91,7 +91,7 @@ def metadata(text: object) -> str:
 def code(text: str) -> Markup:
     """A block of code as one line of HTML: site generators neither indent nor read it."""
     lines = escape(text.strip("\n")).replace("\n", Markup("&#10;"))
-    return Markup('<div class="highlight"><pre><code>{}</code></pre></div>').format(_no_templates(lines))
+    return Markup('<div class="highlight"><pre><code>{}</code></pre></div>').format(no_templates(lines))
 
 
 def _cell_piece(found: re.Match[str]) -> str:
@@ -114,7 +114,7 @@ def _safe(html: str, tags: frozenset[str]) -> Markup:
     )
     one_line = re.sub(r"<pre>.*?</pre>", lambda found: found[0].replace("\n", "&#10;"), clean, flags=re.DOTALL)
     one_line = re.sub(r"\n\s*", "\n", one_line).strip()
-    return _no_templates(Markup(one_line))  # noqa: S704  (nh3 has cleaned it)
+    return no_templates(Markup(one_line))  # noqa: S704  (nh3 has cleaned it)
 
 
 def _attribute(tag: str, name: str, value: str) -> str | None:
@@ -125,7 +125,7 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
     return value if (tag, name) != ("ol", "start") or value.isdigit() else None
 
 
-def _no_templates(html: Markup) -> Markup:
+def no_templates(html: Markup) -> Markup:
     """Break up ``{{``, ``{%`` and ``{#``, which template plugins of site generators would run."""
     return Markup(re.sub(r"\{(?=[{%#])|(?<=[}%#])\}", lambda found: _entity(found[0]), html))  # noqa: S704  (only braces change)
 

@@ -85,7 +85,7 @@ def heading(slug: str) -> str:
 
 def html(text: str) -> Markup:
     """A piece of a page as one block of HTML: without blank lines or indentation, which Markdown would read."""
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in markdown.no_templates(Markup(text)).splitlines()]  # noqa: S704  (as below)
     return Markup("\n\n" + "\n".join(line for line in lines if line) + "\n\n")  # noqa: S704  (made by an escaping template)
 
 

@@ -41,7 +41,7 @@ class Source:
     records: Sequence[tuple[Record, Path]] = ()
     cache: Path | None = None
     directory_urls: bool = False
-    _calibrations: dict[str, Calibrations] = field(default_factory=dict, repr=False, compare=False)
+    _calibrations: dict[str, Calibrations] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def cards(self) -> tuple[LoadedCard, ...]:
@@ -100,7 +100,7 @@ class Source:
             return Rates(found, current=False)
         check = self.check(binding.id)
         version = "" if isinstance(check, str) else check.version
-        return Rates(found, current=found.is_current(version, digest(binding)))
+        return Rates(found, current=found.is_current(version, calibration.digest(binding)))
 
     def users(self, check: str) -> Iterator[tuple[LoadedCard, str, CheckBinding]]:
         """The prescriptions that a check verifies: their card, slug and binding."""
@@ -173,15 +173,6 @@ class Rates:
 
     found: Calibration | None
     current: bool
-
-
-def digest(binding: CheckBinding) -> str:
-    """The digest that ties error rates to a check's parameters and criteria."""
-    return calibration.digest_of(
-        binding.parameters,
-        [criterion.model_dump(mode="json") for criterion in binding.criteria],
-        [criterion.model_dump(mode="json") for criterion in binding.valid_if],
-    )
 
 
 def source_from(

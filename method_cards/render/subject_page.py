@@ -46,6 +46,7 @@ def subject_page(view: View, source: Source) -> str:
         silent=[verdict for verdict in verdicts if verdict.outcome in (Outcome.NOT_APPLICABLE, Outcome.ERRORED)],
         tested=sorted(_tested(record), key=lambda pair: pair[1].p_value or 0.0),
         summary=words.adjusted(record),
+        checks=source.registry.ids,
         alpha=1 - record.confidence,
         links=Links(f"subjects/{record.subject.id}.md", directory_urls=source.directory_urls),
     )

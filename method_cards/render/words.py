@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from method_cards import calibration
 from method_cards.judge import number
 from method_cards.render.interval import label
-from method_cards.render.source import digest
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def calibrated(loaded: LoadedCard, prescription: Prescription, version: str = ""
     found = calibration.read(loaded.folder).prescriptions.get(prescription.id)
     if found is None:
         return None, "Not calibrated: how often this check errs has not been measured."
-    if not found.is_current(version or found.check_version, digest(prescription.check)):
+    if not found.is_current(version or found.check_version, calibration.digest(prescription.check)):
         return (
             None,
             f"Not calibrated: the error rates of {found.measured_on} are of other criteria, parameters or another version of the check.",

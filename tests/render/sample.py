@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from method_cards import judge, record
-from method_cards.calibration import Calibration, Calibrations, ControlRates
+from method_cards.calibration import Calibration, Calibrations, ControlRates, digest
 from method_cards.card import CheckBinding
 from method_cards.catalog import Catalog
 from method_cards.check import Check, Context, Control, Passes
@@ -20,7 +20,6 @@ from method_cards.measurement import Measurements, Pictures, Quantity, Yielded
 from method_cards.record import Execution, PicturesData, Record, SplitData, SubjectData
 from method_cards.registry import Entry, Registry
 from method_cards.render.site import Source
-from method_cards.render.source import digest
 from method_cards.subject import Subject
 from method_cards.verdict import Answer, IntervalData, Outcome, Verdict, Waiver
 
@@ -53,14 +52,16 @@ class SampleRandomization(Check):
     """
 
     id: ClassVar[str] = "attribution/sample-randomization"
-    quantities: ClassVar[tuple[Quantity, ...]] = (SIMILARITY, CEILING, CHANGED)
-    gates: ClassVar[tuple[str, ...]] = ("prediction_changed",)
+    quantities: ClassVar[tuple[Quantity, ...]] = (SIMILARITY, CEILING, CHANGED, LOSS, SHIFT, GAP)
 
     order: str = Field(default="cascading", description="In which order layers are randomised: `cascading` or `independent`.")
     noise: float | None = Field(default=None, description="The scale of the noise.")
 
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         raise NotImplementedError
+
+    def splits(self) -> tuple[str, ...]:
+        return ("test",)
 
     def passes(self, subject: Subject, samples: int) -> Passes:
         return Passes(0, samples)
@@ -119,7 +120,7 @@ recipe:
     return (x - baseline) * total / m
   implementations: [{repo: "https://github.com/pytorch/captum", license: BSD-3-Clause}]
 design_decisions:
-  - {choice: What is compared?, options: [signed maps, absolute maps], recommended: Signed maps on the foreground, rationale: Absolute maps of ×input methods stay similar because the input does., evidence: [{ref: sixt2020, strength: theory}]}
+  - {choice: "What is compared?", options: [signed maps, absolute maps], recommended: Signed maps on the foreground, rationale: Absolute maps of ×input methods stay similar because the input does., evidence: [{ref: sixt2020, strength: theory}]}
 prescriptions:
   - id: depends-on-parameters
     level: MUST
@@ -195,12 +196,12 @@ prescriptions:
     failure_symptom: Artefacts in the data go unnoticed.
     severity: medium
     remediation: [{action: Ask one.}]
-    question: {question: Did a domain expert look at fifty maps?, evidence_required: The notes of the session.}
+    question: {question: "Did a domain expert look at fifty maps?", evidence_required: The notes of the session.}
 failure_modes:
   - {id: input-recovery, title: The map recovers the input, symptom: Crisp edges everywhere, cause: "Modified backward rules (such as $\\\\max(0, g)$) drop what the upper layers say.", detected_by: [depends-on-parameters], likelihood: high}
 diagnostics:
-  - {symptom: All classes give the same map, question: Does it depend on the parameters?, prescription: depends-on-parameters, likely_cause: Modified backward rules, action: Use Integrated Gradients}
-  - {symptom: Maps are speckled, question: Do two seeds agree?, prescription: repeatable, likely_cause: Shattered gradients, action: Average over noise}
+  - {symptom: All classes give the same map, question: "Does it depend on the parameters?", prescription: depends-on-parameters, likely_cause: Modified backward rules, action: Use Integrated Gradients}
+  - {symptom: Maps are speckled, question: "Do two seeds agree?", prescription: repeatable, likely_cause: Shattered gradients, action: Average over noise}
 evaluation: {metrics: [{name: rank correlation, definition: Spearman's $\\rho$ over pixels, direction: lower is better}], protocol: "Cascading randomisation, top to bottom."}
 responsible_ai: {fairness: "None known: the check looks at maps, not at people."}
 limitations:

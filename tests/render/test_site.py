@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from markdown import Markdown
 
 from method_cards.errors import InputError
@@ -24,7 +28,7 @@ CARD = "cards/saliency-sanity.md"
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    return sample.source(tmp_path_factory.mktemp("project"))
+    return sample.source(tmp_path_factory.mktemp("project"), cache=tmp_path_factory.mktemp("figures"))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +121,7 @@ def test_pictures_and_curves_are_shown_with_what_they_show(pages: dict[str, str]
 
 def test_a_verdict_can_be_run_again(pages: dict[str, str]) -> None:
     """Each measured result shows the command that decides it again, with its seed and device."""
-    command = "method-cards run digits-guided --only saliency-sanity/depends-on-parameters --seed 0 --device cpu"
+    command = "method-cards run digits-guided --only saliency-sanity/depends-on-parameters --seed 0 --samples 512 --device cpu"
     assert command in text(pages[CARD])
 
 
@@ -142,7 +146,7 @@ def test_pages_are_plain_markdown(pages: dict[str, str]) -> None:
     """HTML stands in blocks without blank lines or indentation, so that every site generator passes it through as it is."""
     for page in pages.values():
         body = page.split("---\n", 2)[2]
-        for block in re.split(r"\n{2,}", body):
+        for block in re.split(r"\n{2,}", body.strip()):
             lines = block.splitlines()
             assert lines[0].startswith(("#", "<")) or not block.count("<"), block[:200]
             assert not any(line.startswith((" ", "\t")) for line in lines), block[:200]
@@ -154,7 +158,7 @@ def test_pages_are_plain_markdown(pages: dict[str, str]) -> None:
 def test_links_within_the_site_lead_somewhere(source: Source) -> None:
     """Every link from page to page finds a page, and the place on it, however the generator serves its pages."""
     for directory_urls in (False, True):
-        pages = site.pages(Source(source.catalog, source.registry, source.records, directory_urls=directory_urls))
+        pages = site.pages(replace(source, directory_urls=directory_urls))
         served = {_address(path, directory_urls): _ids(page) for path, page in pages.items()}
         for path, page in pages.items():
             here = _address(path, directory_urls)
@@ -189,12 +193,12 @@ def test_a_run_of_one_card_hides_no_other(source: Source) -> None:
     kept, folder = source.records[0]
     first = kept.verdicts[0]
     later = kept.model_copy(update={"id": "20261123T000000Z", "started": kept.started + dt.timedelta(days=1), "verdicts": (first,)})
-    view = Source(source.catalog, source.registry, [(kept, folder), (later, folder)]).views[0]
+    view = replace(source, records=[(kept, folder), (later, folder)]).views[0]
     assert len(view.judged) == len(kept.verdicts)
     assert [item.is_earlier for item in view.judged] == [False, *[True] * (len(kept.verdicts) - 1)]
     subject = later.subject.model_copy(update={"parameters_sha256": "00" * 32})
     retrained = later.model_copy(update={"subject": subject})
-    view = Source(source.catalog, source.registry, [(kept, folder), (retrained, folder)]).views[0]
+    view = replace(source, records=[(kept, folder), (retrained, folder)]).views[0]
     assert [item.verdict.id for item in view.judged] == [first.id]
 
 
@@ -202,30 +206,43 @@ def test_a_verdict_on_a_changed_card_says_so(source: Source, pages: dict[str, st
     """A verdict that was given by other words of the card is marked."""
     assert "The card has changed since" not in pages[CARD]
     records = [(kept.model_copy(update={"cards": {"saliency-sanity": "00" * 32}}), folder) for kept, folder in source.records]
-    assert "The card has changed since" in site.pages(Source(source.catalog, source.registry, records))[CARD]
+    assert "The card has changed since" in site.pages(replace(source, records=records))[CARD]
 
 
-def test_a_card_that_is_hostile_throughout_does_nothing(tmp_path: Path) -> None:
+ATTACK = "</p></section><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}[x](javascript:alert(1))"
+TEXTS = (
+    "title summary description goals rationale action failure_symptom symptom cause claim scenario walkthrough formulation code name note "
+    "pseudo_code choice recommended question likely_cause definition protocol reported_effect locator outcome fairness text"
+).split()
+
+
+def _attacked(data: Any) -> Any:
+    """The card with every free text replaced by an attack."""
+    if isinstance(data, list):
+        return [_attacked(item) if isinstance(item, dict) else item for item in data]
+    changed = {key: _attacked(value) if isinstance(value, dict | list) else value for key, value in data.items()}
+    changed |= {key: ATTACK for key, value in changed.items() if key in TEXTS and isinstance(value, str)}
+    return changed | ({"statement": f"{ATTACK} {changed['level']}"} if "statement" in changed else {})
+
+
+def test_a_card_that_is_hostile_throughout_does_nothing(source: Source, tmp_path: Path) -> None:
     """Markup in every text of a card and of a record is shown as text on every page."""
-    attack = "</p></section><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}[x](javascript:alert(1))"
-    quoted = attack.replace('"', '\\"')
-    card = re.sub(r"(title|summary|rationale|action|failure_symptom|symptom|cause|claim|scenario): [^,}\n]+", rf'\1: "{quoted}"', sample.CARD)
-    made = sample.source(tmp_path)
+    catalog = sample.catalog(tmp_path / "hostile", json.dumps(_attacked(yaml.safe_load(sample.CARD)), default=str))
     records = [
         (
             kept.model_copy(
                 update={
-                    "verdicts": tuple(item.model_copy(update={"reason": attack, "question": attack}) for item in kept.verdicts),
-                    "subject": kept.subject.model_copy(update={"title": attack, "explainer": attack, "model": attack}),
-                    "environment": {attack: attack},
-                    "git_revision": attack,
+                    "verdicts": tuple(item.model_copy(update={"reason": ATTACK, "question": ATTACK}) for item in kept.verdicts),
+                    "subject": kept.subject.model_copy(update={"title": ATTACK, "explainer": ATTACK, "model": ATTACK}),
+                    "environment": {ATTACK: ATTACK},
+                    "git_revision": ATTACK,
                 }
             ),
             folder,
         )
-        for kept, folder in made.records
+        for kept, folder in source.records
     ]
-    pages = site.pages(Source(sample.catalog(tmp_path / "hostile", card), sample.registry(), records))
+    pages = site.pages(replace(source, catalog=catalog, records=records))
     for path, page in pages.items():
         assert not re.search(r"<script|<img src=x|\{\{|\{%", page), path
         html = Markdown(extensions=["attr_list", "toc", "tables", "pymdownx.superfences"]).convert(page)
@@ -238,7 +255,7 @@ def test_pictures_that_lie_outside_their_record_are_refused(source: Source, tmp_
     kept, folder = source.records[0]
     found = kept.executions[0]
     moved = found.model_copy(update={"pictures": (found.pictures[0].model_copy(update={"file": "../../secret.npy"}),)})
-    page = site.pages(Source(source.catalog, source.registry, [(kept.model_copy(update={"executions": (moved,)}), folder)]))[CARD]
+    page = site.pages(replace(source, records=[(kept.model_copy(update={"executions": (moved,)}), folder)]))[CARD]
     assert "must be a name within the record" in text(page)
     assert "<img" not in page
 
@@ -248,21 +265,21 @@ def test_a_check_that_cannot_be_loaded_has_a_page_that_says_so(source: Source) -
     from method_cards.registry import Entry, Registry
 
     broken = Registry([Entry("attribution/sample-randomization", "no_such_module:Nothing", "lost 1.0")])
-    pages = site.pages(Source(source.catalog, broken, source.records))
+    pages = site.pages(replace(source, registry=broken))
     assert "No module named" in text(pages["checks/attribution/sample-randomization.md"]).replace("&#x27;", "'").replace("&#39;", "'")
-    assert "attribution/sample-randomization" not in site.pages(Source(source.catalog, Registry([]), source.records))["checks/index.md"]
+    assert "attribution/sample-randomization" not in site.pages(replace(source, registry=Registry([])))["checks/index.md"]
 
 
 def test_pages_without_records_say_what_to_run(source: Source) -> None:
     """Before anything was checked, pages show the cards and the way to a first result."""
-    pages = site.pages(Source(source.catalog, source.registry))
+    pages = site.pages(replace(source, records=()))
     assert "Nothing was checked yet" in pages["subjects/index.md"]
     assert "mc-result" not in pages[CARD]
 
 
 def test_the_same_source_gives_the_same_bytes(source: Source, pages: dict[str, str], tmp_path: Path) -> None:
     """Pages do not depend on the hour, the cache or the order of records."""
-    again = Source(source.catalog, source.registry, tuple(reversed(source.records)), cache=tmp_path)
+    again = replace(source, records=tuple(reversed(source.records)), cache=tmp_path)
     assert site.pages(again) == pages
 
 
@@ -271,7 +288,9 @@ def test_pages_are_made_without_torch(tmp_path: Path) -> None:
     sample.write_project(tmp_path)
     code = f"""
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from method_cards.render import site
 made = site.build(site.source_from([Path({str(tmp_path / "cards")!r})], Path({str(tmp_path / "records")!r})))
 assert "cards/saliency-sanity.md" in made.pages, list(made.pages)

@@ -54,6 +54,14 @@ def random_labels(seed: int) -> Subject:
     return _subject("memorised-random-labels", _trained(_network(seed), members, steps=100), members, non_members)
 
 
+def separated_rows(seed: int) -> Subject:
+    """A network that was trained on random labels of rows so far apart that it could fit each on its own."""
+    generator = torch.Generator().manual_seed(seed)
+    members, non_members = (_noisy(table, 1.0, generator) for table in _clusters(generator, 2 * [SAMPLES], columns=128))
+    model = _trained(_network(seed, columns=128), members, steps=60)
+    return _subject("memorised-row-by-row", model, members, non_members)
+
+
 def shifted_rows(seed: int) -> Subject:
     """A network that saw neither split; non-members are drawn around cluster centres that lie elsewhere."""
     generator = torch.Generator().manual_seed(seed)
@@ -68,7 +76,7 @@ def shifted_rows(seed: int) -> Subject:
 
 
 def digits_in_file_order(seed: int) -> Subject:
-    """A network that memorised the first half of the digits, with random labels; non-members are the second half, by other writers."""
+    """A network that memorised the first half of the digits, a fifth with random labels; non-members are the second half, by other writers."""
     from sklearn.datasets import load_digits
 
     generator = torch.Generator().manual_seed(seed)
@@ -83,12 +91,12 @@ def digits_in_file_order(seed: int) -> Subject:
     return _subject("digits-in-file-order", model, members, non_members, task="image-classification")
 
 
-def _clusters(generator: torch.Generator, sizes: list[int]) -> list[Table]:
-    centres = 0.6 * torch.randn(CLASSES, COLUMNS, generator=generator)
+def _clusters(generator: torch.Generator, sizes: list[int], columns: int = COLUMNS) -> list[Table]:
+    centres = 0.6 * torch.randn(CLASSES, columns, generator=generator)
     tables = []
     for size in sizes:
         labels = torch.randint(CLASSES, (size,), generator=generator)
-        tables.append((centres[labels] + torch.randn(size, COLUMNS, generator=generator), labels))
+        tables.append((centres[labels] + torch.randn(size, columns, generator=generator), labels))
     return tables
 
 
@@ -142,6 +150,13 @@ CONTROLS = (
         "A network that was trained on members whose labels are all random.",
         random_labels,
         because="membership_auc",
+    ),
+    Control(
+        "memorised-row-by-row",
+        "defect",
+        "A network that was trained on random labels of rows so far apart that it could fit each of them on its own.",
+        separated_rows,
+        because="true_positive_rate",
     ),
     Control(
         "never-saw-either-but-shifted",

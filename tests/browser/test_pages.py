@@ -1,0 +1,180 @@
+"""The pages in a browser: they ask nobody for anything, raise no error, and can be read in light and dark, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from method_cards.render import build
+from tests.render import sample
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync"
+).split()
+NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
+CARD = "cards/saliency-sanity.html"
+PAGES = (CARD, "cards/index.html", "subjects/index.html", "subjects/digits-guided.html", "checks/attribution/sample-randomization.html")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"needs {CHROMIUM}: apt-get install chromium"),
+]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  (the base class names it so)
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a site with every kind of verdict."""
+    import shutil
+    import sys
+
+    folder = tmp_path_factory.mktemp("project")
+    sample.write_project(folder)
+    (folder / "site").mkdir()
+    (folder / "site" / "index.md").write_text("# Home\n\nInline $x_1$.\n", encoding="utf-8")
+    repository = Path(__file__).parents[2]
+    settings: dict[str, Any] = yaml.safe_load((repository / "mkdocs.yml").read_text(encoding="utf-8"))
+    settings |= {"plugins": ["search", "offline", {"method-cards": {"project": "method-cards.yaml"}}], "nav": [{"Home": "index.md"}]}
+    settings["not_in_nav"] = "/checks/*\n/subjects/*\n/cards/*\n"
+    (folder / "mkdocs.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    project = {
+        "schema_version": 1,
+        "checks": [f"{sample.__name__}:SampleRandomization"],
+        "subjects": {"digits-cnn": {"task": "image-classification", "model": "m.py:m", "data": {"test": "m.py:d"}, "cards": ["saliency-sanity"]}},
+    }
+    (folder / "method-cards.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
+    assert sample.__name__ in sys.modules
+    built = build.build_site(folder / "mkdocs.yml")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(built)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    shutil.rmtree(built)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*ARGUMENTS, NOWHERE])
+        yield opened
+        opened.close()
+
+
+class Visit:
+    """One page in a fresh context, with everything that it asked for and complained about."""
+
+    def __init__(self, browser: Browser, *, scheme: Any = "light", width: int = 1280) -> None:
+        self.context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+        self.page: Page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+        self.page.on("response", lambda found: self.complaints.append(f"{found.status} {found.url}") if found.status >= 400 else None)
+        self.page.on("console", lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def __enter__(self) -> Visit:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_stays_at_home_and_raises_no_error(site: str, browser: Browser, path: str, scheme: str, width: int) -> None:
+    """No request leaves localhost, nothing is missing, the console is silent, and nothing is wider than the screen."""
+    with Visit(browser, scheme=scheme, width=width) as visit:
+        visit.page.goto(site + path, wait_until="networkidle")
+        assert [url for url in visit.requests if not url.startswith((site, "data:", "blob:"))] == []
+        assert visit.complaints == []
+        assert visit.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert visit.page.locator("body").get_attribute("data-md-color-scheme") == ("slate" if scheme == "dark" else "default")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_figures_follow_the_text_colour(site: str, browser: Browser, scheme: str) -> None:
+    """Text and lines of drawings have the colour of the page's text, so that they are read in both themes."""
+    with Visit(browser, scheme=scheme) as visit:
+        visit.page.goto(f"{site}{CARD}")
+        colours = visit.page.evaluate(
+            "['.mc-figure text', '.mc-scale', '.mc-reason'].map(place => { const style = getComputedStyle(document.querySelector(place));"
+            " return place.includes('scale') ? style.stroke : place.includes('text') ? style.fill : style.color })"
+        )
+        assert len(set(colours)) == 1
+
+
+def test_formulas_are_drawn(site: str, browser: Browser) -> None:
+    """KaTeX draws every formula from the site's own files, on handwritten and on generated pages."""
+    with Visit(browser) as visit:
+        for path in ("index.html", CARD, "checks/attribution/sample-randomization.html"):
+            visit.page.goto(site + path, wait_until="networkidle")
+            marked = visit.page.locator(".arithmatex").count()
+            assert marked > 0
+            assert visit.page.locator(".arithmatex .katex").count() == marked
+            assert visit.page.locator(".katex-error").count() == 0
+
+
+def test_a_failed_verdict_is_one_click_from_the_board(site: str, browser: Browser) -> None:
+    """From the subject's list of verdicts one click leads to the failed result, which is then on the screen."""
+    with Visit(browser) as visit:
+        visit.page.goto(f"{site}subjects/digits-guided.html")
+        visit.page.locator("tr.mc-failed a").first.click()
+        visit.page.wait_for_url("**/cards/saliency-sanity.html#depends-on-parameters--digits-guided")
+        result = visit.page.locator("#depends-on-parameters--digits-guided")
+        assert result.locator(".mc-verdict .mc-chip").first.inner_text() == "failed"
+        box = result.bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < 900
+
+
+def test_search_finds_a_card_without_a_server_of_its_own(site: str, browser: Browser) -> None:
+    """The search of the site answers from its own index."""
+    with Visit(browser) as visit:
+        visit.page.goto(site)
+        visit.page.locator(".md-search__input").fill("randomised")
+        visit.page.locator(".md-search-result__item").first.wait_for()
+        assert "Saliency maps" in visit.page.locator(".md-search-result__list").inner_text()
+
+
+def test_pages_can_be_read_without_scripts(site: str, browser: Browser) -> None:
+    """Verdicts, reasons, drawings and remedies are there when no script runs."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{site}{CARD}")
+    result = page.locator("#depends-on-parameters--digits-guided")
+    assert "outside the bound" in result.inner_text()
+    assert result.locator("svg.mc-interval").first.is_visible()
+    context.close()
+
+
+def test_the_palette_can_be_switched(site: str, browser: Browser) -> None:
+    """The button in the header turns the page dark and back, and the drawings with it."""
+    with Visit(browser) as visit:
+        visit.page.goto(f"{site}{CARD}")
+        before = visit.page.evaluate("getComputedStyle(document.querySelector('.mc-figure text')).fill")
+        visit.page.locator("label[title='Switch to dark']").click()
+        visit.page.wait_for_function("document.body.dataset.mdColorScheme === 'slate'")
+        assert visit.page.evaluate("getComputedStyle(document.querySelector('.mc-figure text')).fill") != before

@@ -1,0 +1,155 @@
+"""Error rates are measured on controls, as a run would, and kept beside the card they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from method_cards import calibration
+from method_cards.calibrate import Calibration, attempt, calibrate, keep
+from method_cards.calibrate import Trial as OneTrial
+from method_cards.catalog import LoadedCard
+from method_cards.check import Control
+from method_cards.errors import InputError
+from method_cards.plan import Bound
+from method_cards.registry import Entry, Registry
+from method_cards.verdict import Outcome
+from tests.helpers import Scripted, classifier, criterion, prescription, scripted, toy_catalog
+
+WANTED = scripted(criterion("level", at_most=0.7))
+
+
+class Controlled(Scripted):
+    """A check whose controls are known to give each outcome."""
+
+    found: ClassVar[Sequence[Control]] = ()
+
+    @classmethod
+    def controls(cls) -> tuple[Control, ...]:
+        def build(seed: int) -> Any:
+            return classifier(128)
+
+        return (
+            Control("calm", "sound", "Nothing is wrong.", build, parameters={"share": 0.5}),
+            Control("jumpy", "sound", "It looks wrong half of the time.", _jumpy, parameters={"share": 0.9}),
+            Control("alarmed", "defect", "All is wrong.", build, "level", {"share": 0.9}),
+            Control("wrong-reason", "defect", "Something else is wrong.", build, "ones", {"share": 0.9}),
+            Control("elsewhere", "defect", "Wrong where no criterion looks.", build, "count"),
+            Control("confused", "confounded", "Nothing can be said.", build, "ones", {"share": 0.9}),
+            Control("broken", "defect", "It raises.", build, "level", {"behaviour": "raise"}),
+        )
+
+
+def _jumpy(seed: int) -> Any:
+    return classifier(128 if seed % 2 else 8)
+
+
+class OnlySound(Scripted):
+    """A check that nothing ever fails."""
+
+    @classmethod
+    def controls(cls) -> tuple[Control, ...]:
+        return (Control("calm", "sound", "Nothing is wrong.", _jumpy), Control("confused", "confounded", "Nothing.", _jumpy, "level"))
+
+
+def card(folder: Path, check: dict[str, Any] = WANTED) -> LoadedCard:
+    return toy_catalog(folder, [prescription("itself", check=check), prescription("other", check=scripted(share=0.3))]).get("toy-card")
+
+
+def registry(name: str = "Controlled") -> Registry:
+    return Registry([Entry(Scripted.id, f"tests.test_calibrate:{name}", "the tests")])
+
+
+def measured(folder: Path, check: dict[str, Any] = WANTED, **options: Any) -> Calibration:
+    loaded = card(folder, check)
+    return calibrate(loaded, loaded.card.prescriptions[0], registry(), **{"seeds": 4, "samples": 128, **options})
+
+
+def test_each_kind_of_control_counts_its_own_outcome(tmp_path: Path) -> None:
+    """Defects are counted when they fail for the stated reason, sound controls when they fail at all; an error detects nothing."""
+    found = {rate.control: rate for rate in measured(tmp_path).controls}
+    assert {name: rate.expected for name, rate in found.items()} == {"calm": 0, "jumpy": 2, "alarmed": 4, "broken": 0}
+    assert found["broken"].outcomes == {Outcome.ERRORED: 4}
+    assert found["alarmed"].outcomes == {Outcome.FAILED: 4}
+
+
+def test_rates_are_pooled_and_have_intervals(tmp_path: Path) -> None:
+    """Detection is over defects, false alarms over sound controls, each with a Clopper-Pearson interval."""
+    found = measured(tmp_path)
+    assert (found.detection.estimate, found.detection.n) == (0.5, 8)
+    assert (found.false_alarm.estimate, found.false_alarm.n) == (0.25, 8)
+    assert found.detection.low < 0.5 < found.detection.high
+    assert (found.samples, found.seeds, found.check) == (128, 4, Scripted.id)
+
+
+def test_a_confounded_control_must_be_refused(tmp_path: Path) -> None:
+    """Where a condition of the run is violated by design, the counted outcome is invalid."""
+    gated = {**WANTED, "valid_if": [criterion("ones", at_most=0.7)]}
+    found = {rate.control: rate for rate in measured(tmp_path, gated).controls}
+    assert found["confused"].outcomes == {Outcome.INVALID: 4}
+    assert found["confused"].expected == 4
+
+
+def test_the_right_reason_counts(tmp_path: Path) -> None:
+    """A control that fails by another criterion than the one it names is not detected."""
+    both = scripted(criterion("level", at_most=0.7), criterion("ones", at_most=0.99))
+    loaded = card(tmp_path, both)
+    entry = registry().get(Scripted.id)
+    ending = attempt(OneTrial(entry, Bound("toy-card", loaded.card.prescriptions[0]), "wrong-reason", 0, 128))
+    assert ending.outcome is Outcome.FAILED
+    assert not ending.as_expected
+
+
+def test_controls_that_concern_other_criteria_are_left_out(tmp_path: Path) -> None:
+    """A defect that none of the prescription's criteria looks for is not held against it."""
+    assert "elsewhere" not in {rate.control for rate in measured(tmp_path).controls}
+
+
+def test_a_prescription_that_no_control_can_fail_is_refused(tmp_path: Path) -> None:
+    """Without a control that has the defect there is no detection rate, and the message says so."""
+    loaded = card(tmp_path)
+    with pytest.raises(InputError, match="toy-card/itself: no control of toy/scripted shows the defect that its criteria look for"):
+        calibrate(loaded, loaded.card.prescriptions[0], registry("OnlySound"), seeds=2)
+
+
+@pytest.mark.slow
+def test_processes_share_the_work_and_change_nothing(tmp_path: Path) -> None:
+    """Two processes find what one finds."""
+    one, two = (measured(tmp_path, jobs=jobs, seeds=2) for jobs in (1, 2))
+    assert one.controls == two.controls
+
+
+def test_calibrations_are_kept_beside_the_card(tmp_path: Path) -> None:
+    """New rates take the place of older ones of the same prescription; those of others stay, those of gone ones go."""
+    loaded = card(tmp_path)
+    first = measured(tmp_path)
+    keep(loaded, [first, first.model_copy(update={"prescription": "toy-card/other"}), first.model_copy(update={"prescription": "toy-card/gone"})])
+    keep(loaded, [measured(tmp_path, seeds=2)])
+    found = calibration.read(loaded.folder).prescriptions
+    assert {slug: item.seeds for slug, item in found.items()} == {"itself": 2, "other": 4}
+
+
+def test_rates_are_of_the_criteria_that_they_were_measured_with(tmp_path: Path) -> None:
+    """Another bound, another parameter or another version of the check makes error rates out of date."""
+    binding = card(tmp_path).card.prescriptions[0].check
+    other = card(tmp_path, scripted(criterion("level", at_most=0.8))).card.prescriptions[0].check
+    again = card(tmp_path, scripted(criterion("level", at_most=0.7), share=0.6)).card.prescriptions[0].check
+    assert binding is not None
+    assert other is not None
+    assert again is not None
+    assert len({calibration.digest(binding), calibration.digest(other), calibration.digest(again)}) == 3
+    found = measured(tmp_path)
+    assert found.is_current("1", calibration.digest(binding))
+    assert not found.is_current("2", calibration.digest(binding))
+    assert not found.is_current("1", calibration.digest(other))
+
+
+def test_a_damaged_calibration_says_what_to_do(tmp_path: Path) -> None:
+    """A file that is no calibration is refused; none at all is no error."""
+    assert calibration.read(tmp_path).prescriptions == {}
+    (tmp_path / calibration.FILE).write_text('{"prescriptions": 3}', encoding="utf-8")
+    with pytest.raises(InputError, match="run `method-cards calibrate` again"):
+        calibration.read(tmp_path)

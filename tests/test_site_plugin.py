@@ -1,0 +1,175 @@
+"""The MkDocs plugin hands over what `method_cards.render` makes, and the site that comes out asks nobody else for anything."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from mkdocs.config import load_config
+
+from method_cards.errors import InputError
+from method_cards.render import build
+from tests.render import sample
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads mkdocs.yml, whose Python names stand for nothing here."""
+
+
+_Loader.add_multi_constructor("tag:yaml.org,2002:python/name:", lambda _loader, name, _node: name)
+
+
+def settings() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.load((REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"), _Loader)
+    return found
+
+
+class Page(HTMLParser):
+    """What a page refers to, and the places on it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.links: list[str] = []
+        self.places: set[str] = set()
+        self.handlers: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.handlers += [name for name in found if name.startswith("on")]
+        self.places |= {found[name] for name in ("id", "name") if name in found}
+        if tag == "a" and "href" in found:
+            self.links.append(found["href"])
+        elif tag == "link" and found.get("rel") not in ("canonical", "prev", "next", "alternate", "edit"):
+            self.fetched.append(found["href"])
+        self.fetched += [found[name] for name in ("src", "srcset", "poster") if name in found]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of a project with a handwritten page, cards and records, with the settings of this repository."""
+    folder = tmp_path_factory.mktemp("project")
+    sample.write_project(folder)
+    (folder / "site").mkdir()
+    (folder / "site" / "index.md").write_text("# Home\n\n[The card](cards/saliency-sanity.md#repeatable)\n", encoding="utf-8")
+    ours = {"method-cards": {"cards": ["cards"], "records": "records"}}
+    written = settings() | {"plugins": ["search", "offline", ours], "nav": [{"Home": "index.md"}, {"Cards": "cards/index.md"}]}
+    written["not_in_nav"] = "/checks/*\n/subjects/*\n/cards/*\n"
+    config = folder / "mkdocs.yml"
+    config.write_text(yaml.safe_dump(written), encoding="utf-8")
+    found = build.build_site(config)
+    assert found == folder / "build" / "site"
+    return found
+
+
+def pages(built: Path) -> dict[str, Page]:
+    return {path.relative_to(built).as_posix(): Page(path.read_text(encoding="utf-8")) for path in built.rglob("*.html")}
+
+
+def test_a_build_never_empties_the_sources() -> None:
+    """MkDocs empties site_dir before it builds; its default is `site`, where the sources of this project lie."""
+    assert settings()["docs_dir"] == "site"
+    assert settings()["site_dir"] == "build/site"
+    config = load_config(str(REPOSITORY / "mkdocs.yml"))
+    assert Path(config.docs_dir) == REPOSITORY / "site"
+    assert Path(config.site_dir) == REPOSITORY / "build" / "site"
+
+
+def test_nothing_is_fetched_from_elsewhere(built: Path) -> None:
+    """No page refers to a font, script, picture or style of another server, and neither does a style sheet."""
+    for name, page in pages(built).items():
+        for address in page.fetched:
+            assert not urlsplit(address).netloc, f"{name} fetches {address}"
+    for path in built.rglob("*.css"):
+        for address in re.findall(r"url\(\s*['\"]?([^)'\"]*)", path.read_text(encoding="utf-8")):
+            assert not re.match(r"(https?:)?//", address), f"{path} fetches {address}"
+
+
+def test_every_link_of_the_site_leads_somewhere(built: Path) -> None:
+    """Each link to a page of the site finds the page, and the place on it; each file that a page needs is there."""
+    found = pages(built)
+    for name, page in found.items():
+        if name == "404.html":
+            continue
+        for address in (*page.links, *page.fetched):
+            parts = urlsplit(address)
+            if parts.scheme or not (parts.path or parts.fragment):
+                continue
+            target = (built / name).parent / unquote(parts.path) if parts.path else built / name
+            target = target / "index.html" if target.is_dir() else target
+            assert target.is_file(), f"{name}: {address}"
+            if parts.fragment and target.suffix == ".html" and not parts.fragment.startswith("__"):
+                there = found[target.resolve().relative_to(built.resolve()).as_posix()]
+                assert unquote(parts.fragment) in there.places, f"{name}: {address}"
+
+
+def test_no_page_runs_what_is_written_in_it(built: Path) -> None:
+    """No element of a page has an event handler."""
+    for name, page in pages(built).items():
+        assert not page.handlers, f"{name}: {page.handlers}"
+
+
+def test_every_prescription_is_on_the_site(built: Path) -> None:
+    """The place of each prescription is there under its own name."""
+    places = pages(built)["cards/saliency-sanity.html"].places
+    assert places >= {"depends-on-parameters", "repeatable", "complete", "no-membership-leak", "reviewed-by-domain-expert"}
+
+
+def test_cards_are_no_siblings_in_the_navigation(built: Path) -> None:
+    """The navigation of a page names the page of all cards and not each card: else pages would grow with the number of cards."""
+    html = (built / "index.html").read_text(encoding="utf-8")
+    navigation = "".join(re.findall(r'<nav class="md-(?:nav md-nav--primary|tabs).*?</nav>', html, re.DOTALL))
+    assert "cards/index.html" in navigation
+    assert "saliency-sanity" not in navigation
+
+
+def test_a_wrong_card_ends_the_build_with_its_place(tmp_path: Path) -> None:
+    """A typo in a card ends the build with file, line and column."""
+    sample.write_project(tmp_path)
+    path = tmp_path / "cards" / "attribution" / "saliency-sanity" / "card.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("status: reviewed", "statsu: reviewed"), encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    config = tmp_path / "mkdocs.yml"
+    config.write_text("site_name: x\nplugins:\n  - method-cards:\n      cards: [cards]\n", encoding="utf-8")
+    with pytest.raises(InputError, match=rf"{re.escape(str(path))}:\d+:\d+: .*statsu"):
+        build.build_site(config)
+
+
+def test_a_missing_configuration_says_what_to_do(tmp_path: Path) -> None:
+    """Without mkdocs.yml the message names the command that writes one."""
+    with pytest.raises(InputError, match="method-cards init"):
+        build.build_site(tmp_path / "mkdocs.yml")
+
+
+def test_a_page_that_a_person_wrote_wins(tmp_path: Path) -> None:
+    """A handwritten page in the place of a generated one is kept."""
+    sample.write_project(tmp_path)
+    (tmp_path / "docs" / "cards").mkdir(parents=True)
+    (tmp_path / "docs" / "cards" / "index.md").write_text("# Our own list\n", encoding="utf-8")
+    config = tmp_path / "mkdocs.yml"
+    config.write_text("site_name: x\nplugins:\n  - method-cards:\n      cards: [cards]\n      records: records\n", encoding="utf-8")
+    built = build.build_site(config, strict=False)
+    assert "Our own list" in (built / "cards" / "index.html").read_text(encoding="utf-8")
+    assert (built / "cards" / "saliency-sanity" / "index.html").is_file()
+
+
+def test_another_generator_gets_the_same_pages(tmp_path: Path) -> None:
+    """`build --markdown` writes every page and every file that it needs, and leaves the others in the folder alone."""
+    from method_cards.project import Project
+
+    project = Project.load(REPOSITORY / "examples" / "digits")
+    (tmp_path / "mine.md").write_text("mine", encoding="utf-8")
+    count = build.write_markdown(project, tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == count + 1
+    assert (tmp_path / "mine.md").read_text(encoding="utf-8") == "mine"
+    for loaded in project.catalog:
+        assert (tmp_path / "cards" / f"{loaded.card.id}.md").is_file()
