@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from method_cards.card import Card
     from method_cards.check import Check, Context, Control, Passes
-    from method_cards.engine import Options, run
+    from method_cards.engine import run
     from method_cards.errors import CheckError, InputError
+    from method_cards.execution import Options
     from method_cards.measurement import Exact, PerSample, Pictures, Quantity, TwoGroups
     from method_cards.project import Project
     from method_cards.record import Record
@@ -58,7 +59,7 @@ _HOMES = {
     "Control": "check",
     "Exact": "measurement",
     "InputError": "errors",
-    "Options": "engine",
+    "Options": "execution",
     "Outcome": "verdict",
     "Passes": "check",
     "PerSample": "measurement",

@@ -16,9 +16,9 @@ from method_cards.calibration import Calibration, Calibrations, ControlRates
 from method_cards.card import CheckBinding, Prescription
 from method_cards.catalog import LoadedCard
 from method_cards.check import Context, Control
-from method_cards.engine import Options, Silent, measure
 from method_cards.environment import versions
 from method_cards.errors import InputError
+from method_cards.execution import Options, Silent, measure
 from method_cards.lazy import torch
 from method_cards.plan import Bound, Step
 from method_cards.registry import Entry, Registry

@@ -174,8 +174,8 @@ def run(
     project: ProjectOption = Path(),
 ) -> None:
     """Measure subjects against their cards; exit status 0: every MUST passed, 1: one did not or a check errored, 2: bad input."""
-    from method_cards.engine import Options
     from method_cards.errors import InputError
+    from method_cards.execution import Options
     from method_cards.project import Project
 
     loaded = Project.load(project, checks=check or [])

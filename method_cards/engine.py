@@ -1,99 +1,29 @@
-"""Execute a plan in this process: one check after the other, each judged as soon as it is measured, the record kept after each.
-
-A check that raises, runs past its time limit or yields nonsense costs its own verdict and no other. Full isolation in worker processes
-belongs beside this module: it would execute the same steps and hand back the same executions.
-"""
+"""Run the cards of a subject: build it, plan, execute one check after the other, judge each, and keep the record after each."""
 
 from __future__ import annotations
 
 import datetime as dt
-import signal
-import threading
 import time
-import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from method_cards import judge, record
 from method_cards.check import Context
 from method_cards.environment import git_revision, versions
-from method_cards.errors import CheckError, InputError, MethodCardsError, did_you_mean
+from method_cards.errors import InputError, did_you_mean
+from method_cards.execution import Options, Progress, Silent, measure
 from method_cards.lazy import torch
-from method_cards.measurement import Exact, Measurements, PerSample, Pictures, Series, TwoGroups, Yielded
+from method_cards.measurement import Measurements, Pictures
 from method_cards.plan import Plan, Step, plan, verdict_of
-from method_cards.record import Execution, ExecutionStatus, PicturesData, Record, SplitData, SubjectData
-from method_cards.subject import Subject, preserved
+from method_cards.record import Execution, PicturesData, Record, SplitData, SubjectData
+from method_cards.subject import Subject
 from method_cards.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from method_cards.project import Project
 
 Arrays = list[tuple[str, Any]]
-
-GROWTH = 1.25
-"""How much the number of samples must have grown before it is looked at again whether everything is decided."""
-
-
-class Progress(Protocol):
-    """Who wants to see how a run gets on."""
-
-    def planned(self, planned: Plan) -> None:
-        """The run is about to begin."""
-
-    def started(self, step: Step) -> None:
-        """A check begins."""
-
-    def advanced(self, step: Step, examples: int) -> None:
-        """A check has measured so many more examples."""
-
-    def finished(self, step: Step, execution: Execution, verdicts: Sequence[Verdict]) -> None:
-        """A check has ended, and these prescriptions are decided."""
-
-
-class Silent:
-    """Nobody."""
-
-    def planned(self, planned: Plan) -> None:
-        """Nothing."""
-
-    def started(self, step: Step) -> None:
-        """Nothing."""
-
-    def advanced(self, step: Step, examples: int) -> None:
-        """Nothing."""
-
-    def finished(self, step: Step, execution: Execution, verdicts: Sequence[Verdict]) -> None:
-        """Nothing."""
-
-
-class _TimeLimit(BaseException):
-    """The time of a check is up. No ``except Exception`` of a check can swallow it."""
-
-
-@dataclass
-class Options:
-    """How to run.
-
-    Attributes:
-        device: ``auto`` takes CUDA, then MPS, then the CPU.
-        seed: The project's own where None.
-        samples: The project's own where None.
-        exhaustive: Whether to measure all planned samples even when everything is decided.
-        time_limit: Seconds that a check may take; None for no limit.
-        cards: The cards to apply; the subject's own where empty.
-        only: The full ids of the prescriptions to decide; all where empty.
-    """
-
-    device: str = "auto"
-    seed: int | None = None
-    samples: int | None = None
-    exhaustive: bool = False
-    time_limit: float | None = None
-    cards: Sequence[str] = ()
-    only: Sequence[str] = ()
 
 
 def run(
@@ -250,50 +180,6 @@ def device(name: str) -> str:
     return name
 
 
-@dataclass
-class _Watch:
-    """Counts examples, tells progress, and looks now and then whether everything is decided."""
-
-    step: Step
-    progress: Progress
-    measurements: Measurements
-    examples: int = 0
-    looked_at: int = 0
-    decided: bool = field(default=False)
-
-    def __call__(self, examples: int) -> None:
-        self.examples += examples
-        self.progress.advanced(self.step, examples)
-
-    def look(self) -> bool:
-        """Whether all criteria are decided by intervals that hold at every stopping time."""
-        if self.examples < max(judge.LEAST_SAMPLES, self.looked_at * GROWTH):
-            return False
-        self.looked_at = self.examples
-        bindings = [bound.prescription.check for bound in self.step.prescriptions]
-        return all(judge.is_decided(binding, self.measurements) for binding in bindings if binding is not None)
-
-
-def measure(
-    step: Step, context: Context, options: Options, progress: Progress
-) -> tuple[ExecutionStatus, str, Measurements]:
-    """Execute the check of a step, whatever it does.
-
-    Args:
-        step: The check and what it decides.
-        context: What the check is lent.
-        options: Time limit, and whether to go on when everything is decided.
-        progress: Who wants to see how it gets on.
-
-    Returns:
-        How it ended, why (empty when it ran to its end), and what was measured until then.
-    """
-    measurements = Measurements()
-    watch = _Watch(step, progress, measurements)
-    status, cause = _measure(step, replace(context, on_examples=watch), watch, measurements, options)
-    return status, cause, measurements
-
-
 def _execution(
     planned: Plan, step: Step, number: int, options: Options, progress: Progress
 ) -> tuple[Execution, Measurements, Arrays]:
@@ -323,63 +209,6 @@ def _execution(
     return execution, measurements, arrays
 
 
-def _measure(
-    step: Step, context: Context, watch: _Watch, measurements: Measurements, options: Options
-) -> tuple[ExecutionStatus, str]:
-    try:
-        with (
-            preserved(context.subject),
-            _time_limit(options.time_limit),
-            _closing(step.check.measure(context.subject, context)) as measured,
-        ):
-            for yielded in measured:
-                if not options.exhaustive and watch.look():
-                    return "stopped_early", ""
-                measurements.add(_declared(step, yielded))
-    except KeyboardInterrupt:
-        return "interrupted", "Ctrl-C"
-    except _TimeLimit:
-        return (
-            "timed_out",
-            f"It ran past its time limit of {options.time_limit:g} seconds; raise --time-limit or lower --samples.",
-        )
-    except MethodCardsError as error:
-        return "errored", str(error)
-    except torch.cuda.OutOfMemoryError as error:
-        return (
-            "errored",
-            f"The GPU ran out of memory: {str(error).splitlines()[0]} Use --device cpu, or a smaller model.",
-        )
-    except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever a check does costs its own verdict and no other)
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        return "errored", f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
-    return "complete", ""
-
-
-def _declared(step: Step, yielded: Yielded) -> Yielded:
-    if isinstance(yielded, Pictures):
-        return yielded
-    if not isinstance(yielded, Exact | PerSample | TwoGroups):
-        raise CheckError(f"the check yielded a {type(yielded).__name__}, which is neither a measurement nor pictures")
-    quantity = step.check.quantity(yielded.name)
-    if quantity is None:
-        raise CheckError(f'the check yielded "{yielded.name}", which it does not declare among its quantities')
-    kind = Series.of(yielded).kind
-    if kind != quantity.kind:
-        raise CheckError(f'the check yielded "{yielded.name}" as {kind}, but declares it as {quantity.kind}')
-    return yielded
-
-
-@contextmanager
-def _closing(measured: Iterator[Yielded]) -> Iterator[Iterator[Yielded]]:
-    """Let a check tidy up while its model is still looked after and its time still counts."""
-    try:
-        yield measured
-    finally:
-        if isinstance(measured, Generator):
-            measured.close()
-
-
 def _verdict(bound: Any, execution: Execution, measurements: Measurements, number: int) -> Verdict:
     binding = bound.prescription.check
     if execution.status in ("errored", "timed_out"):
@@ -396,28 +225,6 @@ def _verdict(bound: Any, execution: Execution, measurements: Measurements, numbe
     return verdict_of(
         bound, judged.outcome, judged.reason, criteria=judged.criteria, gates=judged.gates, execution=number
     )
-
-
-@contextmanager
-def _time_limit(seconds: float | None) -> Iterator[None]:
-    usable = (
-        seconds is not None and hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
-    )
-    if not usable:
-        yield
-        return
-
-    def up(*_: object) -> None:
-        raise _TimeLimit
-
-    before = signal.signal(signal.SIGALRM, up)
-    assert seconds is not None
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _run_folder(parent: Path, started: dt.datetime, *, partial: bool) -> Path:

@@ -17,7 +17,7 @@ from method_cards.adapters import ADAPTERS, TASKS, as_logits, call, token_ids
 from method_cards.check import Context
 from method_cards.errors import CheckError, InputError
 from method_cards.measurement import Measurements
-from method_cards.engine import Options, Silent, measure
+from method_cards.execution import Options, Silent, measure
 from method_cards.subject import Subject
 from method_checks.attribution.completeness import Completeness
 from method_checks.attribution.explainers import Gradient, IntegratedGradients

@@ -19,7 +19,7 @@ import torch
 from method_cards import judge
 from method_cards.catalog import Catalog
 from method_cards.check import Check, Context
-from method_cards.engine import Options, Silent, measure
+from method_cards.execution import Options, Silent, measure
 from method_cards.measurement import Measurements, Pictures, Series
 from method_cards.registry import Entry, Registry
 from method_cards.subject import Subject

@@ -17,8 +17,9 @@ import torch
 
 from method_cards import record
 from method_cards.check import Context
-from method_cards.engine import Options, Silent, execute, measure, run
+from method_cards.engine import execute, run
 from method_cards.errors import InputError
+from method_cards.execution import Options, Silent, measure
 from method_cards.plan import plan
 from method_cards.project import Project
 from method_cards.record import Record

@@ -59,9 +59,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     sample.write_project(folder)
     (folder / "site").mkdir()
-    (folder / "site" / "index.md").write_text("# Home\n\n[The card](cards/saliency-sanity.md#repeatable)\n", encoding="utf-8")
+    (folder / "site" / "index.md").write_text(
+        "# Home\n\n[The card](cards/saliency-sanity.md#repeatable)\n", encoding="utf-8"
+    )
     ours = {"method-cards": {"cards": ["cards"], "records": "records"}}
-    written = settings() | {"plugins": ["search", "offline", ours], "nav": [{"Home": "index.md"}, {"Cards": "cards/index.md"}]}
+    written = settings() | {
+        "plugins": ["search", "offline", ours],
+        "nav": [{"Home": "index.md"}, {"Cards": "cards/index.md"}],
+    }
     written["not_in_nav"] = "/checks/*\n/subjects/*\n/cards/*\n"
     config = folder / "mkdocs.yml"
     config.write_text(yaml.safe_dump(written), encoding="utf-8")
@@ -71,7 +76,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pages(built: Path) -> dict[str, Page]:
-    return {path.relative_to(built).as_posix(): Page(path.read_text(encoding="utf-8")) for path in built.rglob("*.html")}
+    return {
+        path.relative_to(built).as_posix(): Page(path.read_text(encoding="utf-8")) for path in built.rglob("*.html")
+    }
 
 
 def test_a_build_never_empties_the_sources() -> None:
@@ -120,7 +127,13 @@ def test_no_page_runs_what_is_written_in_it(built: Path) -> None:
 def test_every_prescription_is_on_the_site(built: Path) -> None:
     """The place of each prescription is there under its own name."""
     places = pages(built)["cards/saliency-sanity.html"].places
-    assert places >= {"depends-on-parameters", "repeatable", "complete", "no-membership-leak", "reviewed-by-domain-expert"}
+    assert places >= {
+        "depends-on-parameters",
+        "repeatable",
+        "complete",
+        "no-membership-leak",
+        "reviewed-by-domain-expert",
+    }
 
 
 def test_cards_are_no_siblings_in_the_navigation(built: Path) -> None:
@@ -155,7 +168,9 @@ def test_a_page_that_a_person_wrote_wins(tmp_path: Path) -> None:
     (tmp_path / "docs" / "cards").mkdir(parents=True)
     (tmp_path / "docs" / "cards" / "index.md").write_text("# Our own list\n", encoding="utf-8")
     config = tmp_path / "mkdocs.yml"
-    config.write_text("site_name: x\nplugins:\n  - method-cards:\n      cards: [cards]\n      records: records\n", encoding="utf-8")
+    config.write_text(
+        "site_name: x\nplugins:\n  - method-cards:\n      cards: [cards]\n      records: records\n", encoding="utf-8"
+    )
     built = build.build_site(config, strict=False)
     assert "Our own list" in (built / "cards" / "index.html").read_text(encoding="utf-8")
     assert (built / "cards" / "saliency-sanity" / "index.html").is_file()

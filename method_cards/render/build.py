@@ -61,7 +61,9 @@ def build_site(config: Path, *, strict: bool = True) -> Path:
         settings.plugins.on_startup(command="build", dirty=False)
         build(settings)
     except (MkDocsException, SystemExit) as error:
-        raise InputError(f"{config}: the site cannot be built: {error.__cause__ or error}") from error
+        raise InputError(
+            f"{config}: the site cannot be built: {error.__cause__ or error.__context__ or error}"
+        ) from error
     finally:
         settings.plugins.on_shutdown()
     return Path(settings.site_dir)

@@ -94,7 +94,8 @@ def _reduced(values: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
     if factor <= 1 or min(height, width) < factor:
         return values
     kept = values[..., : height // factor * factor, : width // factor * factor]
-    return kept.reshape(rows, columns, height // factor, factor, width // factor, factor).mean(axis=(3, 5))
+    blocks = kept.reshape(rows, columns, height // factor, factor, width // factor, factor)
+    return np.asarray(blocks.mean(axis=(3, 5)))
 
 
 def _coloured(values: NDArray[np.float64], *, signed: bool) -> NDArray[np.uint8]:

@@ -29,7 +29,7 @@ MINUTES = 90
 
 
 class TerminalProgress:
-    """Shows a run on a console; see `method_cards.engine.Progress`.
+    """Shows a run on a console; see `method_cards.execution.Progress`.
 
     Time left is what remains of the estimated passes, at the pace of the passes that were really made: a check that was decided early
     does not make the rest look faster.

@@ -7,7 +7,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import yaml
@@ -19,13 +19,24 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync"
-).split()
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
 CARD = "cards/saliency-sanity.html"
-PAGES = (CARD, "cards/index.html", "subjects/index.html", "subjects/digits-guided.html", "checks/attribution/sample-randomization.html")
+PAGES = (
+    CARD,
+    "cards/index.html",
+    "subjects/index.html",
+    "subjects/digits-guided.html",
+    "checks/attribution/sample-randomization.html",
+)
 
 pytestmark = [
     pytest.mark.browser,
@@ -50,13 +61,23 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "site" / "index.md").write_text("# Home\n\nInline $x_1$.\n", encoding="utf-8")
     repository = Path(__file__).parents[2]
     settings: dict[str, Any] = yaml.safe_load((repository / "mkdocs.yml").read_text(encoding="utf-8"))
-    settings |= {"plugins": ["search", "offline", {"method-cards": {"project": "method-cards.yaml"}}], "nav": [{"Home": "index.md"}]}
+    settings |= {
+        "plugins": ["search", "offline", {"method-cards": {"project": "method-cards.yaml"}}],
+        "nav": [{"Home": "index.md"}],
+    }
     settings["not_in_nav"] = "/checks/*\n/subjects/*\n/cards/*\n"
     (folder / "mkdocs.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     project = {
         "schema_version": 1,
         "checks": [f"{sample.__name__}:SampleRandomization"],
-        "subjects": {"digits-cnn": {"task": "image-classification", "model": "m.py:m", "data": {"test": "m.py:d"}, "cards": ["saliency-sanity"]}},
+        "subjects": {
+            "digits-cnn": {
+                "task": "image-classification",
+                "model": "m.py:m",
+                "data": {"test": "m.py:d"},
+                "cards": ["saliency-sanity"],
+            }
+        },
     }
     (folder / "method-cards.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
     assert sample.__name__ in sys.modules
@@ -90,11 +111,17 @@ class Visit:
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
-        self.page.on("response", lambda found: self.complaints.append(f"{found.status} {found.url}") if found.status >= 400 else None)
-        self.page.on("console", lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None)
+        self.page.on(
+            "response",
+            lambda found: self.complaints.append(f"{found.status} {found.url}") if found.status >= 400 else None,
+        )
+        self.page.on(
+            "console",
+            lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None,
+        )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
-    def __enter__(self) -> Visit:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,14 +131,18 @@ class Visit:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_stays_at_home_and_raises_no_error(site: str, browser: Browser, path: str, scheme: str, width: int) -> None:
+def test_a_page_stays_at_home_and_raises_no_error(
+    site: str, browser: Browser, path: str, scheme: str, width: int
+) -> None:
     """No request leaves localhost, nothing is missing, the console is silent, and nothing is wider than the screen."""
     with Visit(browser, scheme=scheme, width=width) as visit:
         visit.page.goto(site + path, wait_until="networkidle")
         assert [url for url in visit.requests if not url.startswith((site, "data:", "blob:"))] == []
         assert visit.complaints == []
         assert visit.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-        assert visit.page.locator("body").get_attribute("data-md-color-scheme") == ("slate" if scheme == "dark" else "default")
+        assert visit.page.locator("body").get_attribute("data-md-color-scheme") == (
+            "slate" if scheme == "dark" else "default"
+        )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

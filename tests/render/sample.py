@@ -23,7 +23,9 @@ from method_cards.render.site import Source
 from method_cards.subject import Subject
 from method_cards.verdict import Answer, IntervalData, Outcome, Verdict, Waiver
 
-SIMILARITY = Quantity("similarity", "mean", "Rank correlation with the original map.", range=(-1.0, 1.0), by=("stage", "map"))
+SIMILARITY = Quantity(
+    "similarity", "mean", "Rank correlation with the original map.", range=(-1.0, 1.0), by=("stage", "map")
+)
 CEILING = Quantity("seed_similarity", "mean", "Similarity between two seeds of the explainer.", range=(-1.0, 1.0))
 CHANGED = Quantity("prediction_changed", "proportion", "Whether the last stage changes the prediction.")
 LOSS = Quantity("loss", "auc", "Loss of members against non-members.")
@@ -54,7 +56,9 @@ class SampleRandomization(Check):
     id: ClassVar[str] = "attribution/sample-randomization"
     quantities: ClassVar[tuple[Quantity, ...]] = (SIMILARITY, CEILING, CHANGED, LOSS, SHIFT, GAP)
 
-    order: str = Field(default="cascading", description="In which order layers are randomised: `cascading` or `independent`.")
+    order: str = Field(
+        default="cascading", description="In which order layers are randomised: `cascading` or `independent`."
+    )
     noise: float | None = Field(default=None, description="The scale of the noise.")
 
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
@@ -246,7 +250,10 @@ def source(folder: Path, **options: Any) -> Source:
     cards = catalog(folder / "cards")
     _calibrate(cards)
     kept = []
-    for subject, title, drop in (("digits-cnn", "Digits CNN", 0.28), ("digits-guided", "Digits CNN, Guided Backprop", 0.02)):
+    for subject, title, drop in (
+        ("digits-cnn", "Digits CNN", 0.28),
+        ("digits-guided", "Digits CNN, Guided Backprop", 0.02),
+    ):
         place = folder / "records" / subject / "20261122T101500Z"
         pictures = _pictures(drop)
         made = _record(cards, subject, title, drop)
@@ -260,7 +267,9 @@ def _calibrate(cards: Catalog) -> None:
     bindings = {item.id: item.check for item in loaded.card.prescriptions if item.check}
     found = {slug: _calibration(slug, bindings[slug]) for slug in ("depends-on-parameters", "repeatable")}
     found["repeatable"] = found["repeatable"].model_copy(update={"digest": "of other criteria"})
-    (loaded.folder / "calibration.json").write_text(Calibrations(prescriptions=found).model_dump_json(), encoding="utf-8")
+    (loaded.folder / "calibration.json").write_text(
+        Calibrations(prescriptions=found).model_dump_json(), encoding="utf-8"
+    )
 
 
 def _calibration(slug: str, binding: CheckBinding) -> Calibration:
@@ -302,7 +311,10 @@ def _pictures(drop: float) -> Pictures:
     for number in range(3):
         image = np.exp(-8 * (np.hypot(grid[0], grid[1] * (1 + number)) - 0.5) ** 2)
         own = image * np.sin(3 * grid[0] + number)
-        maps = [own * (1 - min(1, drop * stage)) + min(1, drop * stage) * rng.normal(0, 0.4, own.shape) for stage in range(5)]
+        maps = [
+            own * (1 - min(1, drop * stage)) + min(1, drop * stage) * rng.normal(0, 0.4, own.shape)
+            for stage in range(5)
+        ]
         rows.append([image, *maps])
     columns = ("input", *STAGES)
     return Pictures("maps", "The original map, and the map after each stage of randomisation. A map that stays the same does not explain the model.",
@@ -321,7 +333,12 @@ def _record(cards: Catalog, subject: str, title: str, drop: float) -> Record:
     )  # fmt: skip
     verdicts = []
     for item in cards.get("saliency-sanity").card.prescriptions:
-        facts: dict[str, Any] = {"card": "saliency-sanity", "prescription": item.id, "level": item.level.value, "statement": item.statement}
+        facts: dict[str, Any] = {
+            "card": "saliency-sanity",
+            "prescription": item.id,
+            "level": item.level.value,
+            "statement": item.statement,
+        }
         if item.question is not None:
             verdicts.append(_answered(facts, item.question.question, subject))
         elif item.id == "complete" and subject == "digits-guided":
@@ -330,9 +347,24 @@ def _record(cards: Catalog, subject: str, title: str, drop: float) -> Record:
         else:
             assert item.check is not None
             found = judge.judge(item.check, measured, complete=True)
-            waiver = Waiver(prescription=f"saliency-sanity/{item.id}", reason="The demo shows this map on purpose.", expires=dt.date(2027, 3, 1), approved_by="R. Ito")
+            waiver = Waiver(
+                prescription=f"saliency-sanity/{item.id}",
+                reason="The demo shows this map on purpose.",
+                expires=dt.date(2027, 3, 1),
+                approved_by="R. Ito",
+            )
             extra = {"waiver": waiver} if subject == "digits-guided" and item.id == "depends-on-parameters" else {}
-            verdicts.append(Verdict(**facts, outcome=found.outcome, reason=found.reason, criteria=found.criteria, gates=found.gates, execution=0, **extra))
+            verdicts.append(
+                Verdict(
+                    **facts,
+                    outcome=found.outcome,
+                    reason=found.reason,
+                    criteria=found.criteria,
+                    gates=found.gates,
+                    execution=0,
+                    **extra,
+                )
+            )
     adjusted, count = judge.adjusted(verdicts)
     started = dt.datetime(2026, 11, 22, 10, 15, tzinfo=dt.UTC)
     return Record(
@@ -346,9 +378,18 @@ def _record(cards: Catalog, subject: str, title: str, drop: float) -> Record:
 
 def _answered(facts: dict[str, Any], question: str, subject: str) -> Verdict:
     if subject == "digits-guided":
-        return Verdict(**facts, outcome=Outcome.UNANSWERED, reason="Nobody has answered this question yet.", question=question)
-    answer = Answer(answer="Yes; three maps followed the pen's serifs.", by="M. Okafor", on=dt.date(2026, 11, 3), evidence="notes/2026-11-03.md")
-    return Verdict(**facts, outcome=Outcome.ANSWERED, reason="Answered with evidence.", question=question, answer=answer)
+        return Verdict(
+            **facts, outcome=Outcome.UNANSWERED, reason="Nobody has answered this question yet.", question=question
+        )
+    answer = Answer(
+        answer="Yes; three maps followed the pen's serifs.",
+        by="M. Okafor",
+        on=dt.date(2026, 11, 3),
+        evidence="notes/2026-11-03.md",
+    )
+    return Verdict(
+        **facts, outcome=Outcome.ANSWERED, reason="Answered with evidence.", question=question, answer=answer
+    )
 
 
 def write_project(folder: Path) -> None:

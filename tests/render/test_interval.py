@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -29,16 +29,14 @@ def result(low: float, estimate: float, high: float, **details: Any) -> Criterio
     return CriterionResult(interval=data, **{**settings, **details})
 
 
-def shapes(found: CriterionResult) -> ElementTree.Element:
-    return ElementTree.fromstring(interval.draw(found))
+def shapes(found: CriterionResult) -> ET.Element:
+    return ET.fromstring(interval.draw(found))
 
 
 def test_the_alternative_text_is_the_finding() -> None:
     """Who cannot see the drawing reads the quantity, the estimate, the interval, the bound and the outcome."""
     drawn = shapes(result(0.8, 0.85, 0.9))
-    expected = (
-        "similarity (stage 4) is 0.85, 95% interval 0.8 to 0.9; bound ≤ 0.2: failed, the interval lies outside the bound."
-    )
+    expected = "similarity (stage 4) is 0.85, 95% interval 0.8 to 0.9; bound ≤ 0.2: failed, the interval lies outside the bound."
     assert drawn.attrib["aria-label"] == expected
     assert drawn.findtext("title") == expected
 
@@ -85,4 +83,4 @@ def test_names_from_a_record_are_escaped() -> None:
     """A quantity whose breakdown holds markup is shown, not run."""
     drawn = interval.draw(result(0.8, 0.85, 0.9, where={"layer": '"><script>alert(1)</script>'}))
     assert "<script" not in drawn
-    ElementTree.fromstring(drawn)
+    ET.fromstring(drawn)

@@ -8,7 +8,7 @@ import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from markdown import Markdown
+from markdown import Markdown  # type: ignore[import-untyped]  # Python-Markdown brings no types
 
 from method_cards.render import markdown
 
@@ -51,7 +51,9 @@ def site(text: str) -> str:
         "pymdownx.highlight",
         "pymdownx.superfences",
     ]
-    return Markdown(extensions=extensions, extension_configs={"pymdownx.arithmatex": {"generic": True}}).convert(text)
+    return str(
+        Markdown(extensions=extensions, extension_configs={"pymdownx.arithmatex": {"generic": True}}).convert(text)
+    )
 
 
 def dangers(html: str) -> list[str]:

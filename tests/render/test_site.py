@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from markdown import Markdown
+from markdown import Markdown  # type: ignore[import-untyped]  # Python-Markdown brings no types
 
 from method_cards.errors import InputError
 from method_cards.render import site
@@ -73,7 +73,13 @@ def test_a_failed_verdict_says_what_is_wrong_how_sure_and_how_to_mend_it(pages: 
     """Before any figure a failed result names the finding, the interval, the bound, n, and the first remedy."""
     box = section(pages[CARD], "depends-on-parameters").split('id="depends-on-parameters--digits-guided"')[1]
     head = text(box.split("<details")[0])
-    for part in ("failed", "95% interval", "outside the bound ≤ 0.2", "(n = 256)", "To mend it: Use a method without modified backward rules"):
+    for part in (
+        "failed",
+        "95% interval",
+        "outside the bound ≤ 0.2",
+        "(n = 256)",
+        "To mend it: Use a method without modified backward rules",
+    ):
         assert part in head
     assert 'href="#depends-on-parameters-remedy"' in box
     assert 'id="depends-on-parameters-remedy"' in pages[CARD]
@@ -82,7 +88,10 @@ def test_a_failed_verdict_says_what_is_wrong_how_sure_and_how_to_mend_it(pages: 
 def test_each_outcome_is_a_word(pages: dict[str, str]) -> None:
     """No verdict is told by colour or by an icon alone."""
     words = set(re.findall(r'class="mc-verdict"><span class="mc-chip mc-(\w+)"[^>]*>([^<]*)<', pages[CARD]))
-    assert words >= {(name, name.replace("_", " ")) for name in ("passed", "failed", "inconclusive", "invalid", "errored", "answered", "unanswered")}
+    assert words >= {
+        (name, name.replace("_", " "))
+        for name in ("passed", "failed", "inconclusive", "invalid", "errored", "answered", "unanswered")
+    }
 
 
 def test_the_numbers_of_an_invalid_run_are_not_shown_as_a_result(pages: dict[str, str]) -> None:
@@ -128,7 +137,17 @@ def test_a_verdict_can_be_run_again(pages: dict[str, str]) -> None:
 def test_the_subject_page_says_what_was_checked_with_what(pages: dict[str, str]) -> None:
     """Hashes, versions, device, seed, duration, revision, splits and the adjusted view stand on the subject's page."""
     shown = text(pages["subjects/digits-guided.md"])
-    parts = ("9c" * 32, "torch 2.13.0", "on cpu, seed 0", "in 4.2 s", "b6df676+", "test: 256 of 360", "Holm", "NaN values", "waived")
+    parts = (
+        "9c" * 32,
+        "torch 2.13.0",
+        "on cpu, seed 0",
+        "in 4.2 s",
+        "b6df676+",
+        "test: 256 of 360",
+        "Holm",
+        "NaN values",
+        "waived",
+    )
     for part in parts:
         assert part in shown
 
@@ -136,7 +155,14 @@ def test_the_subject_page_says_what_was_checked_with_what(pages: dict[str, str])
 def test_the_check_page_comes_from_the_docstring(pages: dict[str, str]) -> None:
     """Claim, sections, parameters, quantities, conditions and error rates stand on the check's page, keys of works as citations."""
     shown = text(pages["checks/attribution/sample-randomization.md"])
-    parts = ("Explanations change", "Assumptions", "The explainer is differentiable", "In which order layers", "share of ones", "118 failed")
+    parts = (
+        "Explanations change",
+        "Assumptions",
+        "The explainer is differentiable",
+        "In which order layers",
+        "share of ones",
+        "118 failed",
+    )
     for part in parts:
         assert part in shown
     assert '<a href="https://arxiv.org/abs/1810.03292"' in pages["checks/attribution/sample-randomization.md"]
@@ -192,7 +218,9 @@ def test_a_run_of_one_card_hides_no_other(source: Source) -> None:
     """What an earlier run of the same model decided is still shown, with its date; what another model did is not."""
     kept, folder = source.records[0]
     first = kept.verdicts[0]
-    later = kept.model_copy(update={"id": "20261123T000000Z", "started": kept.started + dt.timedelta(days=1), "verdicts": (first,)})
+    later = kept.model_copy(
+        update={"id": "20261123T000000Z", "started": kept.started + dt.timedelta(days=1), "verdicts": (first,)}
+    )
     view = replace(source, records=[(kept, folder), (later, folder)]).views[0]
     assert len(view.judged) == len(kept.verdicts)
     assert [item.is_earlier for item in view.judged] == [False, *[True] * (len(kept.verdicts) - 1)]
@@ -205,15 +233,43 @@ def test_a_run_of_one_card_hides_no_other(source: Source) -> None:
 def test_a_verdict_on_a_changed_card_says_so(source: Source, pages: dict[str, str]) -> None:
     """A verdict that was given by other words of the card is marked."""
     assert "The card has changed since" not in pages[CARD]
-    records = [(kept.model_copy(update={"cards": {"saliency-sanity": "00" * 32}}), folder) for kept, folder in source.records]
+    records = [
+        (kept.model_copy(update={"cards": {"saliency-sanity": "00" * 32}}), folder) for kept, folder in source.records
+    ]
     assert "The card has changed since" in site.pages(replace(source, records=records))[CARD]
 
 
 ATTACK = "</p></section><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}[x](javascript:alert(1))"
-TEXTS = (
-    "title summary description goals rationale action failure_symptom symptom cause claim scenario walkthrough formulation code name note "
-    "pseudo_code choice recommended question likely_cause definition protocol reported_effect locator outcome fairness text"
-).split()
+TEXTS = [
+    "title",
+    "summary",
+    "description",
+    "goals",
+    "rationale",
+    "action",
+    "failure_symptom",
+    "symptom",
+    "cause",
+    "claim",
+    "scenario",
+    "walkthrough",
+    "formulation",
+    "code",
+    "name",
+    "note",
+    "pseudo_code",
+    "choice",
+    "recommended",
+    "question",
+    "likely_cause",
+    "definition",
+    "protocol",
+    "reported_effect",
+    "locator",
+    "outcome",
+    "fairness",
+    "text",
+]
 
 
 def _attacked(data: Any) -> Any:
@@ -232,7 +288,9 @@ def test_a_card_that_is_hostile_throughout_does_nothing(source: Source, tmp_path
         (
             kept.model_copy(
                 update={
-                    "verdicts": tuple(item.model_copy(update={"reason": ATTACK, "question": ATTACK}) for item in kept.verdicts),
+                    "verdicts": tuple(
+                        item.model_copy(update={"reason": ATTACK, "question": ATTACK}) for item in kept.verdicts
+                    ),
                     "subject": kept.subject.model_copy(update={"title": ATTACK, "explainer": ATTACK, "model": ATTACK}),
                     "environment": {ATTACK: ATTACK},
                     "git_revision": ATTACK,
@@ -266,8 +324,12 @@ def test_a_check_that_cannot_be_loaded_has_a_page_that_says_so(source: Source) -
 
     broken = Registry([Entry("attribution/sample-randomization", "no_such_module:Nothing", "lost 1.0")])
     pages = site.pages(replace(source, registry=broken))
-    assert "No module named" in text(pages["checks/attribution/sample-randomization.md"]).replace("&#x27;", "'").replace("&#39;", "'")
-    assert "attribution/sample-randomization" not in site.pages(replace(source, registry=Registry([])))["checks/index.md"]
+    assert "No module named" in text(pages["checks/attribution/sample-randomization.md"]).replace(
+        "&#x27;", "'"
+    ).replace("&#39;", "'")
+    assert (
+        "attribution/sample-randomization" not in site.pages(replace(source, registry=Registry([])))["checks/index.md"]
+    )
 
 
 def test_pages_without_records_say_what_to_run(source: Source) -> None:

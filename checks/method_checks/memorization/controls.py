@@ -76,7 +76,7 @@ def shifted_rows(seed: int) -> Subject:
 
 
 def digits_in_file_order(seed: int) -> Subject:
-    """A network that memorised the first half of the digits, a fifth with random labels; non-members are the second half, by other writers."""
+    """A network that memorised the first half of the digits file, a fifth of it with random labels, against the second half."""
     from sklearn.datasets import load_digits
 
     generator = torch.Generator().manual_seed(seed)
@@ -168,7 +168,7 @@ CONTROLS = (
     Control(
         "digits-in-file-order",
         "confounded",
-        "A network that did memorise its members, the first half of the digits, against the second half, by other writers.",
+        "A network that did memorise its members, the first half of the digits file, against the second half, which looks different.",
         digits_in_file_order,
         because="blind_auc",
     ),

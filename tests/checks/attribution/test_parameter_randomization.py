@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from method_cards import judge
 from method_cards.card import CheckBinding
 from method_cards.check import Context
-from method_cards.engine import Options, Silent, measure
+from method_cards.execution import Options, Silent, measure
 from method_cards.judge import Judged
 from method_cards.measurement import Measurements
 from method_cards.subject import Subject

@@ -47,7 +47,7 @@ def test_halves_of_one_distribution_look_alike() -> None:
 
 @pytest.mark.parametrize("shift", ["file order", "brightness", "sensor noise", "labels", "label noise"])
 def test_finds_planted_shifts(shift: str) -> None:
-    """Other writers, 5 % more light, a little noise, other class frequencies and labels that were spoiled after the split are found."""
+    """The order of the digits file, 5 % more light, a little noise, other class frequencies and labels that were spoiled after the split are found."""
     rng = np.random.default_rng(1)
     first, second = digits(1, file_order=shift == "file order")
     if shift == "brightness":
