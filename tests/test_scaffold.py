@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # it ships no types
+from jsonschema import Draft7Validator
 from typer.testing import CliRunner
 
 from method_cards import Outcome, Project, document, scaffold

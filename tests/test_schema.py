@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # it has no annotations
+from jsonschema import Draft7Validator
 from pydantic import ValidationError
 
 from method_cards import document

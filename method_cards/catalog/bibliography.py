@@ -144,7 +144,7 @@ def _wrong(reference: Reference) -> Iterator[str]:
 
 def _text(value: object) -> str:
     r"""LaTeX to letters: ``M{\"u}ller`` is Müller; mathematics stays between dollar signs."""
-    from pylatexenc.latex2text import LatexNodes2Text  # type: ignore[import-untyped]  # it has no annotations
+    from pylatexenc.latex2text import LatexNodes2Text
 
     text: str = LatexNodes2Text(math_mode="verbatim").latex_to_text(_one_line(value))
     return _one_line(text)

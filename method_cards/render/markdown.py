@@ -84,7 +84,7 @@ def title(text: object) -> Markup:
 
 def metadata(text: object) -> str:
     """A title for a page's front matter, where generators print what stands there without escaping."""
-    flat = " ".join(str(text).split()).translate(_LOOK_ALIKES | {ord("{"): "(", ord("}"): ")"})
+    flat = " ".join(str(text).split()).translate(_LOOK_ALIKES | dict(zip(map(ord, "{[}]"), "(())", strict=True)))
     return _ENTITY.sub(_AMPERSAND, flat).replace("\\", "/")
 
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from method_cards.calibration import Calibration, Calibrations, ControlRates
+from method_cards.calibration import Calibration, Calibrations, ControlRates, digest
 from method_cards.catalog import Catalog, LoadedCard
 from method_cards.record import Execution, Record, SubjectData
-from method_cards.render.source import digest
 from method_cards.verdict import Answer, CriterionResult, IntervalData, Outcome, Verdict, Waiver
 
 DAY = dt.date(2026, 3, 1)

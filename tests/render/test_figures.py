@@ -182,4 +182,4 @@ def test_large_pictures_are_reduced() -> None:
     """A photograph of many pixels makes no page heavy: its sheet stays within the size that is shown."""
     made = sheet(pictures(np.random.default_rng(0).random((2, 2, 512, 384)).astype(np.float32), signed=False))
     assert (made.height, made.width) == (2 * 128 + 6, 2 * 96 + 6)
-    assert len(made.png) < 100_000
+    assert len(made.png) < 250_000  # noise, which nothing compresses

@@ -8,7 +8,7 @@ import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from markdown import Markdown  # type: ignore[import-untyped]  # Python-Markdown brings no types
+from markdown import Markdown
 
 from method_cards.render import markdown
 

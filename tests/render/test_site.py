@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from markdown import Markdown  # type: ignore[import-untyped]  # Python-Markdown brings no types
+from markdown import Markdown
 
 from method_cards.errors import InputError
 from method_cards.render import site

@@ -98,7 +98,7 @@ def blind_scores(members: Examples, non_members: Examples, blocks: int, seed: in
     Yields:
         Scores of each further block's members and non-members in (0, 1): ranks within the block, which makes blocks comparable.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
+    from threadpoolctl import threadpool_limits
 
     size = min(len(members), len(non_members), LIMIT)
     is_member = np.repeat([True, False], size)

@@ -72,8 +72,8 @@ class MembershipInference(Check):
         same for all examples is refused.
 
     Cost:
-        One forward pass for each drawn example, no backward pass. The blind classifier takes a second or so of one CPU core for 1,000
-        examples of each split, whatever the model.
+        One forward pass for each drawn example, no backward pass. The blind classifier takes one to five seconds of one CPU core, more
+        for wide inputs, whatever the model.
 
     Departures from the paper:
         Yeom et al. guess "member" when the loss is below the mean training loss and report the advantage, the true-positive rate minus
