@@ -136,8 +136,12 @@ def validate(
     catalog, registry = _library(project, cards or [])
     if problems := lint(catalog, registry):
         raise DocumentError(problems)
-    subjects = f", {len(loaded.config.subjects)} subjects of {file}" if loaded else ""
-    typer.echo(f"{len(catalog)} cards and {len(registry)} checks{subjects}: no problems")
+    counts = [
+        (len(catalog), "card"),
+        (len(registry), "check"),
+        (len(loaded.config.subjects) if loaded else 0, "subject"),
+    ]
+    typer.echo(", ".join(f"{count} {thing}{'s' * (count != 1)}" for count, thing in counts if count) + ": no problems")
 
 
 @app.command()
@@ -156,13 +160,16 @@ def run(
         int | None, typer.Option(min=0, help="Every random number follows from it.", show_default="the project's")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="How many examples a check measures.", show_default="the project's")
+        int | None,
+        typer.Option(
+            min=1, help="How many examples a check measures, unless a card asks for more.", show_default="the project's"
+        ),
     ] = None,
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Measure all samples even when everything is decided.")
     ] = False,
     time_limit: Annotated[
-        float | None, typer.Option(min=0.1, help="Seconds that one check may take.", show_default="none")
+        float, typer.Option(min=0, help="Seconds that one check may take; 0 for as long as it needs.")
     ] = 3600,
     check: Annotated[
         list[str] | None, typer.Option("--check", help="One more check, as path.py:Class or package.module:Class.")
@@ -179,7 +186,7 @@ def run(
     from method_cards.project import Project
 
     loaded = Project.load(project, checks=check or [])
-    options = Options(device, seed, samples, exhaustive, time_limit, card or [], only or [])
+    options = Options(device, seed, samples, exhaustive, time_limit or None, card or [], only or [])
     names = [subject] if subject else list(loaded.config.subjects)
     status, records, problems = 0, [], []
     for name in names:
@@ -252,8 +259,9 @@ def calibrate(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many times each control is built and checked.")] = 60,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="How many processes share the work.")
-    ] = os.cpu_count() or 1,
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="How many processes share the work.", show_default="all cores"),
+    ] = None,
     cards: CardsFolderOption = None,
     project: ProjectOption = Path(),
 ) -> None:
@@ -271,7 +279,7 @@ def calibrate(
     if not chosen:
         registry.get(check or "")
         raise InputError(f'no card uses the check "{check}", so there are no criteria to calibrate')
-    report.calibrate(chosen, registry, seeds=seeds, jobs=jobs, console=_console())
+    report.calibrate(chosen, registry, seeds=seeds, jobs=jobs or os.cpu_count() or 1, console=_console())
 
 
 @app.command()

@@ -237,7 +237,7 @@ def _first(results: Iterable[CriterionResult], outcome: Outcome) -> CriterionRes
 
 def _lower(sentence: str) -> str:
     text = sentence.rstrip(".")
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+    return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
 
 
 def _result(

@@ -214,7 +214,8 @@ class Project:
                 attribute_to=config.attribute_to,
             )
         except InputError as error:
-            raise InputError(f"{where}: {error}") from error
+            message = str(error).removeprefix(f'subject "{subject}": ')
+            raise InputError(f"{where}: {message}") from error
 
     def waiver(self, subject: str, prescription: str, today: dt.date) -> tuple[Waiver | None, bool]:
         """The waiver for a prescription, and whether it has expired."""

@@ -121,7 +121,7 @@ def _curve(
         note += f" {len(groups) - MOST_LINES} more lines are left out."
     if chart.bounds:
         note += " The bold line is the bound."
-    return Chart(chart, spoken(name), f"{spoken(name)} over {spoken(axis)}: {_course(lines, axis)}", note.strip())
+    return Chart(chart, spoken(name), _course(name, lines, axis), note.strip())
 
 
 def _descriptions(axis: str, series: Sequence[SeriesData]) -> dict[str, dict[float, Any]]:
@@ -152,12 +152,15 @@ def _position(item: SeriesData, axis: str) -> float:
     return float(item.by[axis])
 
 
-def _course(lines: Sequence[Line], axis: str) -> str:
-    return "; ".join(
-        f"{line.label} goes from {number(line.mean[0])} at {spoken(axis)} {number(line.x[0])} "
-        f"to {number(line.mean[-1])} at {number(line.x[-1])}"
+def _course(name: str, lines: Sequence[Line], axis: str) -> str:
+    courses = [
+        f"from {number(line.mean[0])} at {spoken(axis)} {number(line.x[0])} to {number(line.mean[-1])} at {number(line.x[-1])}"
         for line in lines
-    )
+    ]
+    if len(lines) == 1:
+        return f"{spoken(name)} over {spoken(axis)} goes {courses[0]}"
+    told = "; ".join(f"{line.label} goes {course}" for line, course in zip(lines, courses, strict=True))
+    return f"{spoken(name)} over {spoken(axis)}: {told}"
 
 
 def _bounds(about: Sequence[CriterionResult], axis: str = "", series: Sequence[SeriesData] = ()) -> list[Bound]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from method_cards.verdict import IntervalData
 
+LEAST_P = 1e-9
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 MEANING = {
@@ -56,6 +58,11 @@ def counts(outcomes: Iterable[Outcome]) -> Markup:
 def level(text: str) -> Markup:
     """The level of a prescription as a badge."""
     return Markup('<span class="mc-level mc-level-{}">{}</span>').format(text.partition(" ")[0].lower(), text)
+
+
+def probability(value: float) -> str:
+    """A p-value for people: what is smaller than anybody would act on is not spelt out."""
+    return number(value) if value >= LEAST_P else f"< {LEAST_P:g}"
 
 
 def anchor(name: str) -> Markup:
@@ -155,6 +162,7 @@ def environment() -> jinja2.Environment:
         "compact": words.value,
         "number": number,
         "percent": percent,
+        "probability": probability,
         "duration": words.duration,
         "quoted": lambda text: Markup(json.dumps(markdown.metadata(text), ensure_ascii=False)),  # noqa: S704
     }

@@ -96,7 +96,7 @@ class TerminalProgress:
         """A check has ended: say how, above the bar."""
         self._left = [other for other in self._left if other is not step]
         self._passed_by += _cost(step)
-        ending = {"stopped_early": ", decided early", "complete": ""}.get(
+        ending = {"stopped_early": ", decided early", "complete": "", "errored": ""}.get(
             execution.status, f", {words.word_of(execution.status)}"
         )
         number = self._count - len(self._left)

@@ -90,7 +90,8 @@ def adjusted(record: Record) -> str:
     more = f"; {exact} more rest on exact quantities" if exact else ""
     if not sampled:
         return f"no criterion rests on a sample{more}"
-    together = f"{hold} of {plural(len(decided), 'decision')} also hold at {record.confidence:.0%} over all criteria together (Holm)"
+    verb = "holds" if hold == 1 else "hold"
+    together = f"{hold} of {plural(len(decided), 'decision')} also {verb} at {record.confidence:.0%} over all criteria together (Holm)"
     return f"{len(decided)} of {len(sampled)} were decided from data; {together}{more}"
 
 

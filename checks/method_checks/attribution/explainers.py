@@ -3,8 +3,9 @@
 An explainer is its parameters, as they stand in YAML under ``explainer:``. Attributions explain the logit of
 `View.targets`, never the softmax, and for one example do not depend on the rest of its batch. No hook is left on the
 model and no gradient in its parameters.
-Sources: simonyan2014 (gradient), shrikumar2016 (input times gradient), sundararajan2017 (integrated gradients),
-springenberg2015 (guided backpropagation), adebayo2018 (edge filter and input as nulls).
+Sources: Simonyan et al. 2014, arXiv 1312.6034 (gradient); Shrikumar et al. 2016, arXiv 1605.01713 (input times gradient);
+sundararajan2017axiomatic (integrated gradients); springenberg2015striving (guided backpropagation); adebayo2018sanity (edge filter and
+input as nulls). The first two are cited from memory.
 """
 
 from __future__ import annotations

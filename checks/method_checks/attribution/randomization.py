@@ -1,7 +1,7 @@
 """Model-parameter randomisation: weights drawn anew, and put into a network for the length of a ``with`` block.
 
 No network is copied and none is changed for longer: tensors are swapped by pointer.
-Sources: adebayo2018 (the test, cascading and independent), binder2023 (activation scales under randomisation).
+Sources: adebayo2018sanity (the test, cascading and independent), binder2023shortcomings (activation scales under randomisation).
 """
 
 from __future__ import annotations

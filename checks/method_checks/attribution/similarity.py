@@ -1,7 +1,7 @@
 """How alike two explanations are: batched kernels on the maps' own device, one number for each example.
 
 A map is a tensor ``(batch, ...)`` of finite numbers; a mask of the same shape says which positions count.
-Sources: spearman1904; adebayo2018 (rank correlation of maps, signed and absolute).
+Sources: Spearman 1904; adebayo2018sanity (rank correlation of maps, signed and absolute).
 """
 
 from __future__ import annotations

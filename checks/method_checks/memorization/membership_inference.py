@@ -83,10 +83,7 @@ class MembershipInference(Check):
         tasks, with pooled pictures, bags of tokens, and the agreement of labels with those of similar examples.
 
     Sources:
-        Yeom, Giacomelli, Fredrikson and Jha 2018, Privacy Risk in Machine Learning: Analyzing the Connection to Overfitting, arXiv
-        1709.01604. Das, Zhang and Tramèr 2024, Blind Baselines Beat Membership Inference Attacks for Foundation Models, arXiv
-        2406.16201. Carlini, Chien, Nasr, Song, Terzis and Tramèr 2021, Membership Inference Attacks From First Principles, arXiv
-        2112.03570. Podkopaev and Ramdas 2023, Sequential Predictive Two-Sample and Independence Testing, arXiv 2305.00143.
+        yeom2018privacy; das2025blind; carlini2022membership; podkopaev2023sequential
     """
 
     id: ClassVar[str] = "memorization/membership-inference"
