@@ -16,7 +16,9 @@ def main() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     for path in sorted(HERE.glob("[!_]*.py")):
         print(f"\n== {path.stem}", flush=True)
-        done = subprocess.run([sys.executable, "-m", f"benchmarks.{path.stem}"], cwd=HERE.parent, env=environment, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{path.stem}"], cwd=HERE.parent, env=environment, check=False
+        )
         status = max(status, done.returncode)
     raise SystemExit(status)
 

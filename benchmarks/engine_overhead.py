@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from method_cards import document
 from method_cards.catalog import Catalog
 from method_cards.check import Check, Context
-from method_cards.execution import Options, run
+from method_cards.engine import run
+from method_cards.execution import Options
 from method_cards.project import FILE, Project, ProjectConfig
 from method_cards.registry import Registry
 from method_cards.subject import Subject
@@ -66,7 +67,12 @@ class Block(nn.Module):
 def resnet18() -> nn.Module:
     """ResNet-18 for 10 classes, 11.2 million random parameters, in evaluation mode."""
     torch.manual_seed(0)
-    layers: list[nn.Module] = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+    ]
     for inputs, outputs, stride in ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)):
         layers.append(nn.Sequential(Block(inputs, outputs, stride), Block(outputs, outputs, 1)))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10)).eval()
@@ -113,7 +119,11 @@ class Case:
     gate: tuple[str, Mapping[str, Any]]
 
 
-RANDOMIZATION = (("signed_similarity", {"position": "top"}), ("signed_null_similarity", {}), ("absolute_null_similarity", {}))
+RANDOMIZATION = (
+    ("signed_similarity", {"position": "top"}),
+    ("signed_null_similarity", {}),
+    ("absolute_null_similarity", {}),
+)
 GRADIENT = {"method": "gradient"}
 CASES = (
     Case(
@@ -224,11 +234,19 @@ def written(case: Case, folder: Path) -> Project:
     }
     write_card(folder / "cards", card_data([prescription("itself", check=bindings)]))
     build, data = (f"benchmarks.engine_overhead:{name}" for name in case.model)
-    subject = {"task": "image-classification", "model": build, "data": {"test": data}, "cards": ["toy-card"], "explainer": GRADIENT}
+    subject = {
+        "task": "image-classification",
+        "model": build,
+        "data": {"test": data},
+        "cards": ["toy-card"],
+        "explainer": GRADIENT,
+    }
     config = {"schema_version": 1, "samples": case.samples, "subjects": {"model": subject}}
     (folder / FILE).write_text(json.dumps(config), encoding="utf-8")
     source = document.load(folder / FILE)
-    return Project(folder, source.validate(ProjectConfig), source, Catalog.load([folder / "cards"]), Registry.installed())
+    return Project(
+        folder, source.validate(ProjectConfig), source, Catalog.load([folder / "cards"]), Registry.installed()
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ AIM = 0.4
 CASES = {
     "python -c pass": ("-c", "pass"),
     "import method_cards": ("-c", "import method_cards"),
-    "import method_cards and all its names": ("-c", "import method_cards; [getattr(method_cards, name) for name in method_cards.__all__]"),
+    "import method_cards and all its names": (
+        "-c",
+        "import method_cards; [getattr(method_cards, name) for name in method_cards.__all__]",
+    ),
     "method-cards --help": ("-m", "method_cards.cli", "--help"),
     "method-cards run --help": ("-m", "method_cards.cli", "run", "--help"),
     "method-cards --version": ("-m", "method_cards.cli", "--version"),
@@ -53,7 +56,9 @@ def started(arguments: Sequence[str]) -> float:
 
 def loads_torch(arguments: Sequence[str]) -> bool:
     """Whether torch is imported on the way."""
-    done = subprocess.run([sys.executable, "-X", "importtime", *arguments], check=True, capture_output=True, text=True, cwd="/")
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments], check=True, capture_output=True, text=True, cwd="/"
+    )
     return any(line.rpartition("|")[2].strip() == "torch" for line in done.stderr.splitlines())
 
 

@@ -75,14 +75,13 @@ def run(
         cards={loaded.card.id: loaded.document.sha256 for loaded in cards},
     )
 
-    def keep(partial: Record, arrays: Arrays) -> None:
-        record.write(
-            partial.model_copy(update={"verdicts": tuple(finish(item) for item in partial.verdicts)}), folder, arrays
-        )
+    def whole(partial: Record) -> Record:
+        return partial.model_copy(update={"verdicts": tuple(finish(item) for item in partial.verdicts)})
 
-    finished = execute(planned, head, options, progress or Silent(), keep)
-    final = finished.model_copy(update={"verdicts": tuple(finish(item) for item in finished.verdicts)})
-    return final, record.write(final, folder)
+    def keep(partial: Record, arrays: Arrays) -> None:
+        record.write(whole(partial), folder, arrays)
+
+    return whole(execute(planned, head, options, progress or Silent(), keep)), folder / record.FILE
 
 
 def prepare(project: Project, subject: str, options: Options) -> Plan:
@@ -116,7 +115,7 @@ def execute(
         head: The record without executions and verdicts.
         options: How to run.
         progress: Who wants to see how it gets on.
-        keep: Called after each step with the record so far and the new picture arrays.
+        keep: Called after each step, and at the end, with the record so far and the new picture arrays.
 
     Returns:
         The whole record, with status ``interrupted`` after Ctrl-C.
@@ -151,17 +150,18 @@ def execute(
             execution, measurements, arrays = _execution(planned, step, number, options, progress)
             verdicts = [_verdict(bound, execution, measurements, number) for bound in step.prescriptions]
             done.append((execution, verdicts))
-            interrupted = execution.status == "interrupted"
-            last = number == len(planned.steps) - 1
-            status = "interrupted" if interrupted else "complete"
-            keep(current("complete" if last and not interrupted else "interrupted"), arrays)
+            is_interrupted = execution.status == "interrupted"
+            if number < len(planned.steps) - 1 and not is_interrupted:
+                keep(current("interrupted"), arrays)
             progress.finished(step, execution, verdicts)
-            if interrupted:
+            if is_interrupted:
+                status = "interrupted"
                 break
     except KeyboardInterrupt:  # between two checks
         status = "interrupted"
-        keep(current(status), arrays)
-    return current(status)
+    final = current(status)
+    keep(final, arrays)
+    return final
 
 
 def device(name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from method_cards.check import Check, Passes
-from method_cards.errors import MethodCardsError
+from method_cards.errors import InputError, MethodCardsError
 from method_cards.registry import Entry, Registry
 from method_cards.subject import preserved
 from method_cards.verdict import Outcome, Verdict
@@ -107,6 +107,9 @@ def plan(
 
     Returns:
         The steps, and the verdicts that need none.
+
+    Raises:
+        InputError: Something that a person gave is wrong, such as the subject's explainer.
     """
     steps: dict[str, Step] = {}
     verdicts: list[Verdict] = []
@@ -161,6 +164,8 @@ def _step(
         check = entry.load().model_validate(binding.parameters)
         missing = [split for split in check.splits() if split not in subject.data]
         reason = check.not_applicable(subject)
+    except InputError:
+        raise
     except (MethodCardsError, ValueError) as error:
         return verdict_of(bound, Outcome.ERRORED, f"The check cannot be used: {error}")
     except Exception as error:  # noqa: BLE001  (whatever a check does costs its own verdict and no other)
@@ -189,6 +194,8 @@ def _price(step: Step, subject: Subject) -> str:
     try:
         with preserved(subject):  # a check may have to call the model to know
             step.passes = step.check.passes(subject, max(counts, default=0))
+    except InputError:
+        raise
     except MethodCardsError as error:
         return f"The check could not measure: {error}"
     except Exception as error:  # noqa: BLE001  (whatever a check does costs its own verdict and no other)

@@ -150,6 +150,7 @@ class Project:
                     found.append(self.document.problem((*at, "cards", index), message))
                 else:
                     prescriptions |= {f"{card}/{item.id}" for item in self.catalog.get(card).card.prescriptions}
+            found += self._explainer_problems(name, subject)
             for key in subject.answers:
                 if key not in prescriptions:
                     message = (
@@ -162,6 +163,26 @@ class Project:
                     message += did_you_mean(waiver.prescription, prescriptions)
                     found.append(self.document.problem((*at, "waivers", index, "prescription"), message))
         return found
+
+    def _explainer_problems(self, name: str, subject: SubjectConfig) -> list[Problem]:
+        """What is wrong with a subject's explainer, asked of the first check that takes one."""
+        if subject.explainer is None or "callable" in subject.explainer:
+            return []
+        bindings = [
+            item.check
+            for card in subject.cards
+            if card in self.catalog
+            for item in self.catalog.get(card).card.prescriptions
+        ]
+        for binding in bindings:
+            check = self.registry.get(binding.id).load() if binding and binding.id in self.registry.ids else None
+            if check is not None and "explainer" in check.model_fields:
+                try:
+                    check.model_validate({"explainer": subject.explainer})
+                except ValidationError as error:
+                    return self.document.problems(error, check, ("subjects", name))
+                return []
+        return []
 
     def subject_config(self, subject: str) -> SubjectConfig:
         """What the file says of a subject.

@@ -23,11 +23,16 @@ from method_cards.verdict import Verdict
 
 SCHEMA_VERSION = 1
 
+FILE = "record.json"
+
 PARTIAL = "-partial"
 """In the name of a run that was asked for some cards or prescriptions only."""
 
 RunStatus = Literal["complete", "interrupted"]
 ExecutionStatus = Literal["complete", "stopped_early", "interrupted", "timed_out", "errored"]
+
+_NUMBERS = re.compile(r"\[\n\s*(-?\d[^\[\]{}\"]*)\]")
+"""A list of numbers that is broken over several lines."""
 
 
 class _Data(BaseModel):
@@ -190,7 +195,7 @@ def write(record: Record, folder: Path, arrays: Iterable[tuple[str, np.ndarray[A
     for name, array in arrays:
         with _atomic(folder / name) as handle:
             np.save(handle, array, allow_pickle=False)
-    path = folder / "record.json"
+    path = folder / FILE
     with _atomic(path) as handle:
         handle.write(to_json(record).encode())
     return path
@@ -198,11 +203,8 @@ def write(record: Record, folder: Path, arrays: Iterable[tuple[str, np.ndarray[A
 
 def to_json(record: Record) -> str:
     """The record as JSON, a line for each field and each list of numbers; text, which holds no bare line breaks, stays as it is."""
-    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
-    return (
-        re.sub(r"\[\n\s*(-?\d[^\[\]{}\"]*?)\n\s*\]", lambda match: "[" + re.sub(r"\s+", " ", match[1]) + "]", text)
-        + "\n"
-    )
+    text = record.model_dump_json(indent=1)
+    return _NUMBERS.sub(lambda found: "[" + re.sub(r"\s+", " ", found[1]).rstrip() + "]", text) + "\n"
 
 
 def read(path: Path) -> Record:

@@ -364,7 +364,8 @@ def project(folder: Path, prescriptions: Sequence[Mapping[str, Any]] | None = No
 def step(check: Check, *bindings: Mapping[str, Any], samples: int | None = 128) -> Step:
     """A step as a plan has it, for prescriptions with these bindings."""
     prescriptions = [
-        Prescription.model_validate(prescription(f"p{number}", check=dict(item))) for number, item in enumerate(bindings)
+        Prescription.model_validate(prescription(f"p{number}", check=dict(item)))
+        for number, item in enumerate(bindings)
     ]
     entry = Entry(check.id, f"{type(check).__module__}:{type(check).__name__}", "the tests")
     return Step(check, entry, {}, samples, prescriptions=[Bound("toy-card", item) for item in prescriptions])

@@ -29,7 +29,9 @@ WORDS = ("[PAD]", "[UNK]", "good", "bad", "very", "not", "film", "plot", "a", "t
 
 
 def measured(check: Any, subject: Subject, samples: int = 24, batch: int = 8) -> Measurements:
-    status, cause, found = measure(step(check, scripted()), Context(subject, samples, 0, batch, scope=check.id), Options(exhaustive=True), Silent())
+    status, cause, found = measure(
+        step(check, scripted()), Context(subject, samples, 0, batch, scope=check.id), Options(exhaustive=True), Silent()
+    )
     assert (status, cause) == ("complete", "")
     return found
 
@@ -85,7 +87,9 @@ def test_inputs_by_name_reach_the_model(wrap: Any) -> None:
     """Named tensors go in as keywords, or as one dict where the model takes one; the floating-point one is explained."""
     subject = two_inputs(wrap)
     batch = subject.batch("test", (3, 5))
-    expected = two_inputs().model(**{name: part[[3, 5]] for name, part in cast("Any", subject.split("test"))._pair[0].items()})
+    expected = two_inputs().model(
+        **{name: part[[3, 5]] for name, part in cast("Any", subject.split("test"))._pair[0].items()}
+    )
     assert torch.equal(subject.outputs(batch), expected)
     assert subject.view(batch).features.shape == (2, 4)
     found = measured(Completeness(), subject)
@@ -102,7 +106,13 @@ def test_of_several_inputs_the_explained_one_is_named() -> None:
             return torch.cat([left, 2 * right], 1)
 
     def subject(attribute_to: str) -> Subject:
-        return Subject("both", "tabular-classification", Both().eval(), {"test": (inputs, torch.zeros(8))}, attribute_to=attribute_to)
+        return Subject(
+            "both",
+            "tabular-classification",
+            Both().eval(),
+            {"test": (inputs, torch.zeros(8))},
+            attribute_to=attribute_to,
+        )
 
     unnamed = subject("")
     with pytest.raises(InputError, match="2 floating-point tensors; name the explained one under `attribute_to:`"):
@@ -115,12 +125,19 @@ def test_an_mlp_on_a_table_works_unchanged() -> None:
     """Any module that maps a table to logits is measured by every attribution check, and by the membership check."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        model = nn.Sequential(OrderedDict(first=nn.Linear(5, 16), act=nn.GELU(), norm=nn.LayerNorm(16), last=nn.Linear(16, 2))).eval()
+        model = nn.Sequential(
+            OrderedDict(first=nn.Linear(5, 16), act=nn.GELU(), norm=nn.LayerNorm(16), last=nn.Linear(16, 2))
+        ).eval()
         data = {name: (torch.randn(300, 5), torch.randint(2, (300,))) for name in ("train", "test")}
-    subject = Subject("mlp", "tabular-classification", model, data, explainer={"method": "integrated-gradients", "steps": 128})
+    subject = Subject(
+        "mlp", "tabular-classification", model, data, explainer={"method": "integrated-gradients", "steps": 128}
+    )
     before = state_of(model)
     assert measured(Completeness(), subject).select("gap_above_tolerance", {})[0].values.mean() < 0.1
-    assert measured(ParameterRandomization(), subject).select("signed_similarity", {"position": "full"})[0].values.mean() < 0.6
+    assert (
+        measured(ParameterRandomization(), subject).select("signed_similarity", {"position": "full"})[0].values.mean()
+        < 0.6
+    )
     assert measured(MembershipInference(), subject, samples=256, batch=64).select("membership_auc", {})[0].n == 256
     assert not differences(before, state_of(model))
 
@@ -151,7 +168,9 @@ def test_an_output_that_is_no_logits_is_refused(output: Any, message: str) -> No
 def test_integer_inputs_cannot_be_explained() -> None:
     """Pixels as bytes have no gradient: the message says to convert them in the data."""
     model = nn.Flatten().eval()
-    subject = Subject("bytes", "image-classification", model, {"test": (torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.zeros(4))})
+    subject = Subject(
+        "bytes", "image-classification", model, {"test": (torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.zeros(4))}
+    )
     with pytest.raises(InputError, match=r"inputs are torch.uint8: an explanation needs floating-point inputs"):
         subject.adapter.features(subject.batch("test", (0,)).inputs)
 
@@ -181,13 +200,18 @@ def tokenizer() -> Any:
     """A word-level tokenizer, as real as any."""
     words = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", model_max_length=12)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", model_max_length=12
+    )
 
 
 def texts(count: int = 40) -> list[str]:
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(2, 8, (count,), generator=generator).tolist()
-    return [" ".join(WORDS[2 + int(word)] for word in torch.randint(8, (length,), generator=generator)) for length in lengths]
+    return [
+        " ".join(WORDS[2 + int(word)] for word in torch.randint(8, (length,), generator=generator))
+        for length in lengths
+    ]
 
 
 class TokenIds(Dataset[tuple[dict[str, Tensor], int]]):
@@ -204,7 +228,9 @@ class TokenIds(Dataset[tuple[dict[str, Tensor], int]]):
 
 
 def text_subject(data: Any, **options: Any) -> Subject:
-    return Subject("bert", "text-classification", bert(), {"test": data}, explainer={"method": "integrated-gradients"}, **options)
+    return Subject(
+        "bert", "text-classification", bert(), {"test": data}, explainer={"method": "integrated-gradients"}, **options
+    )
 
 
 def test_texts_and_their_token_ids_are_one_and_the_same() -> None:
@@ -227,7 +253,11 @@ def test_texts_and_their_token_ids_are_one_and_the_same() -> None:
 @pytest.mark.parametrize("kind", ["texts", "ids"])
 def test_text_classification_works_end_to_end(kind: str) -> None:
     """A Hugging Face classifier is measured by the attribution checks, on token embeddings, without a word of glue."""
-    subject = text_subject((texts(), torch.arange(40) % 3), tokenizer=tokenizer()) if kind == "texts" else text_subject(TokenIds())
+    subject = (
+        text_subject((texts(), torch.arange(40) % 3), tokenizer=tokenizer())
+        if kind == "texts"
+        else text_subject(TokenIds())
+    )
     before = state_of(subject.model)
     gaps = measured(Completeness(explainer=IntegratedGradients(steps=64)), subject)
     assert gaps.select("completeness_gap", {})[0].values.mean() < 0.05
@@ -255,7 +285,9 @@ def test_a_plain_tensor_of_token_ids_will_do() -> None:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Tanh(), nn.Linear(24, 3)).eval()
     data = torch.randint(10, (40, 6), generator=torch.Generator().manual_seed(0)), torch.zeros(40)
-    subject = Subject("plain", "text-classification", model, {"test": data}, explainer={"method": "integrated-gradients"})
+    subject = Subject(
+        "plain", "text-classification", model, {"test": data}, explainer={"method": "integrated-gradients"}
+    )
     assert measured(Completeness(), subject).select("completeness_gap", {})[0].values.mean() < 0.05
 
 
@@ -281,7 +313,10 @@ def test_of_several_embeddings_the_token_embedding_is_named() -> None:
         data = torch.zeros(8, 6, dtype=torch.long), torch.zeros(8)
         return Subject("two", "text-classification", Two().eval(), {"test": data}, attribute_to=attribute_to)
 
-    for attribute_to, message in (("", "has 2 embedding layers; name the token embedding"), ("token", "is not a layer of the model")):
+    for attribute_to, message in (
+        ("", "has 2 embedding layers; name the token embedding"),
+        ("token", "is not a layer of the model"),
+    ):
         wrong = subject(attribute_to)
         with pytest.raises(InputError, match=message):
             wrong.view(wrong.batch("test", (0,)))
@@ -302,7 +337,16 @@ def test_inputs_without_token_ids_are_refused() -> None:
 def gpt() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        config = transformers.GPT2Config(vocab_size=len(WORDS), n_positions=16, n_embd=16, n_layer=2, n_head=2, initializer_range=0.5, bos_token_id=0, eos_token_id=0)
+        config = transformers.GPT2Config(
+            vocab_size=len(WORDS),
+            n_positions=16,
+            n_embd=16,
+            n_layer=2,
+            n_head=2,
+            initializer_range=0.5,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
         return transformers.GPT2LMHeadModel(config).eval()
 
 

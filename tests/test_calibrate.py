@@ -52,11 +52,16 @@ class OnlySound(Scripted):
 
     @classmethod
     def controls(cls) -> tuple[Control, ...]:
-        return (Control("calm", "sound", "Nothing is wrong.", _jumpy), Control("confused", "confounded", "Nothing.", _jumpy, "level"))
+        return (
+            Control("calm", "sound", "Nothing is wrong.", _jumpy),
+            Control("confused", "confounded", "Nothing.", _jumpy, "level"),
+        )
 
 
 def card(folder: Path, check: dict[str, Any] = WANTED) -> LoadedCard:
-    return toy_catalog(folder, [prescription("itself", check=check), prescription("other", check=scripted(share=0.3))]).get("toy-card")
+    return toy_catalog(
+        folder, [prescription("itself", check=check), prescription("other", check=scripted(share=0.3))]
+    ).get("toy-card")
 
 
 def registry(name: str = "Controlled") -> Registry:
@@ -111,7 +116,9 @@ def test_controls_that_concern_other_criteria_are_left_out(tmp_path: Path) -> No
 def test_a_prescription_that_no_control_can_fail_is_refused(tmp_path: Path) -> None:
     """Without a control that has the defect there is no detection rate, and the message says so."""
     loaded = card(tmp_path)
-    with pytest.raises(InputError, match="toy-card/itself: no control of toy/scripted shows the defect that its criteria look for"):
+    with pytest.raises(
+        InputError, match="toy-card/itself: no control of toy/scripted shows the defect that its criteria look for"
+    ):
         calibrate(loaded, loaded.card.prescriptions[0], registry("OnlySound"), seeds=2)
 
 
@@ -126,7 +133,14 @@ def test_calibrations_are_kept_beside_the_card(tmp_path: Path) -> None:
     """New rates take the place of older ones of the same prescription; those of others stay, those of gone ones go."""
     loaded = card(tmp_path)
     first = measured(tmp_path)
-    keep(loaded, [first, first.model_copy(update={"prescription": "toy-card/other"}), first.model_copy(update={"prescription": "toy-card/gone"})])
+    keep(
+        loaded,
+        [
+            first,
+            first.model_copy(update={"prescription": "toy-card/other"}),
+            first.model_copy(update={"prescription": "toy-card/gone"}),
+        ],
+    )
     keep(loaded, [measured(tmp_path, seeds=2)])
     found = calibration.read(loaded.folder).prescriptions
     assert {slug: item.seeds for slug, item in found.items()} == {"itself": 2, "other": 4}

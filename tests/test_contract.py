@@ -58,7 +58,11 @@ def values_of(found: Measurements) -> dict[str, list[np.ndarray[Any, Any]]]:
 
 def test_the_bundled_checks_come_in_through_the_door_for_everybody() -> None:
     """The entry points of this distribution are all the bundled checks that there are."""
-    modules = {path.stem for path in (REPOSITORY / "checks" / "method_checks").glob("*/*.py") if "(Check)" in path.read_text(encoding="utf-8")}
+    modules = {
+        path.stem
+        for path in (REPOSITORY / "checks" / "method_checks").glob("*/*.py")
+        if "(Check)" in path.read_text(encoding="utf-8")
+    }
     assert {entry.value.partition(":")[0].rpartition(".")[2] for entry in BUNDLED} == modules
     assert BUNDLED
 
@@ -90,7 +94,9 @@ def test_its_quantities_are_named_once(entry: Entry) -> None:
 @every_bundled_check
 def test_a_bundled_card_uses_it(entry: Entry) -> None:
     """No check is shipped for which no card says what its numbers must be."""
-    bindings = [item.check.id for loaded in Catalog.installed() for item in loaded.card.prescriptions if item.check is not None]
+    bindings = [
+        item.check.id for loaded in Catalog.installed() for item in loaded.card.prescriptions if item.check is not None
+    ]
     assert entry.id in bindings
 
 
@@ -202,7 +208,9 @@ def test_it_refuses_a_model_that_gives_nan(entry: Entry) -> None:
             wanted = scripted(criterion(series.name, where=dict(series.by), **bound))
             bound_check = step(default(entry), wanted).prescriptions[0].prescription.check
             assert bound_check is not None
-            assert series.kind == "exact" or judge.judge(bound_check, found, complete=False).outcome is not Outcome.PASSED
+            assert (
+                series.kind == "exact" or judge.judge(bound_check, found, complete=False).outcome is not Outcome.PASSED
+            )
 
 
 @every_check

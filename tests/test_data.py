@@ -72,7 +72,12 @@ def test_every_form_gives_the_same_examples(form: str) -> None:
     [
         ({"x": INPUTS, "y": INPUTS + 1}, TARGETS),
         Examples(lambda index: ({"x": INPUTS[index], "y": INPUTS[index] + 1}, int(TARGETS[index]))),
-        iter([({"x": INPUTS[:6], "y": INPUTS[:6] + 1}, TARGETS[:6]), ({"x": INPUTS[6:], "y": INPUTS[6:] + 1}, TARGETS[6:])]),
+        iter(
+            [
+                ({"x": INPUTS[:6], "y": INPUTS[:6] + 1}, TARGETS[:6]),
+                ({"x": INPUTS[6:], "y": INPUTS[6:] + 1}, TARGETS[6:]),
+            ]
+        ),
     ],
     ids=["pair", "dataset", "batches"],
 )

@@ -8,7 +8,7 @@ import os
 import time
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
@@ -435,3 +435,35 @@ def test_all_problems_are_reported_in_the_order_of_the_file(tmp_path: Path) -> N
 def test_long_values_are_cut_in_messages(tmp_path: Path) -> None:
     """A value of any length makes a message of a line."""
     assert len(invalid(tmp_path, f"name: x\nratio: {'y' * 5000}\n")[0][3]) < 100
+
+
+class _Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int = 9
+
+
+class _Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+class _Owner(BaseModel):
+    pet: Annotated[_Cat | _Dog, Field(discriminator="kind")]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ("pet: {kind: cta}\n", (1, 13), 'pet.kind: must be cat or dog, not "cta". Did you mean "cat"?'),
+        ("pet: {lives: 7}\n", (1, 1), 'pet: "kind" is missing'),
+        ("pet: {kind: cat, lives: x}\n", (1, 25), 'pet.lives: must be a whole number, not "x"'),
+    ],
+)
+def test_alternatives_told_by_a_tag_are_explained(
+    tmp_path: Path, text: str, place: tuple[int, int], message: str
+) -> None:
+    """A wrong or missing tag is pointed to, with what it may be; what is wrong within an alternative has its own place."""
+    with pytest.raises(DocumentError) as raised:
+        load(tmp_path, text).validate(_Owner)
+    (problem,) = raised.value.problems
+    assert (problem.line, problem.column) == place
+    assert f"{problem.field}: {problem.message}" == message

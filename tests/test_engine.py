@@ -101,7 +101,12 @@ def test_a_check_that_does_not_end_costs_its_own_verdict_only(behaviour: Behavio
 
 def test_a_check_that_measures_nothing_is_never_passed(tmp_path: Path) -> None:
     """A check that ends without a measurement is errored, even if the criterion could not be violated."""
-    found, _ = run(project(tmp_path, [prescription("itself", check=scripted(criterion("ones", at_most=1.0), behaviour="nothing"))]), "toy")
+    found, _ = run(
+        project(
+            tmp_path, [prescription("itself", check=scripted(criterion("ones", at_most=1.0), behaviour="nothing"))]
+        ),
+        "toy",
+    )
     assert outcomes(found) == {"itself": Outcome.ERRORED}
     assert "measured no ones" in found.verdicts[0].reason
 
@@ -156,7 +161,9 @@ def test_a_run_stops_early_and_an_exhaustive_one_does_not(tmp_path: Path) -> Non
     whole, _ = run(loaded, "toy", Options(exhaustive=True))
     assert early.executions[0].status == "stopped_early"
     assert whole.executions[0].status == "complete"
-    assert len(early.executions[0].select("level")[0].values) < 256 == len(whole.executions[0].select("level")[0].values)
+    assert (
+        len(early.executions[0].select("level")[0].values) < 256 == len(whole.executions[0].select("level")[0].values)
+    )
     assert early.verdicts[0].outcome is whole.verdicts[0].outcome is Outcome.PASSED
     assert early.verdicts[0].reason.endswith("Measuring stopped as soon as this was decided.")
 
@@ -172,7 +179,9 @@ def test_stopping_early_never_changes_a_verdict(share: float, tmp_path: Path) ->
 
 def test_a_proportion_is_measured_to_the_end(tmp_path: Path) -> None:
     """A criterion whose interval holds at one n only keeps the run going to that n."""
-    found, _ = run(project(tmp_path, [prescription("itself", check=scripted(criterion("ones", at_most=0.9), share=0.0))]), "toy")
+    found, _ = run(
+        project(tmp_path, [prescription("itself", check=scripted(criterion("ones", at_most=0.9), share=0.0))]), "toy"
+    )
     assert found.executions[0].status == "complete"
     assert found.verdicts[0].criteria[0].interval is not None
     assert found.verdicts[0].criteria[0].interval.n == 128
@@ -262,7 +271,12 @@ def test_a_killed_run_leaves_what_was_kept(tmp_path: Path) -> None:
 
 
 def waiver(expires: dt.date) -> dict[str, Any]:
-    return {"prescription": "toy-card/itself", "reason": "It is a toy.", "expires": expires.isoformat(), "approved_by": "A. Parent"}
+    return {
+        "prescription": "toy-card/itself",
+        "reason": "It is a toy.",
+        "expires": expires.isoformat(),
+        "approved_by": "A. Parent",
+    }
 
 
 @pytest.mark.parametrize(("days", "expired"), [(-1, True), (0, False), (1, False)])

@@ -74,7 +74,9 @@ def test_an_inconclusive_verdict_says_how_many_samples_would_decide() -> None:
 @pytest.mark.parametrize("count", [0, 1, judge.LEAST_SAMPLES - 1])
 def test_too_few_samples_decide_nothing(count: int) -> None:
     """Below the least number of samples even a perfect score is inconclusive."""
-    result = judge.judge(bound_check(criterion("level", at_most=1.0)), measured(LEVEL.per_sample([0.0] * count)), complete=True)
+    result = judge.judge(
+        bound_check(criterion("level", at_most=1.0)), measured(LEVEL.per_sample([0.0] * count)), complete=True
+    )
     assert result.outcome is Outcome.INCONCLUSIVE
     assert "too few" in result.reason
 
@@ -110,7 +112,9 @@ def test_a_mean_is_decided_at_any_time() -> None:
 
 def test_a_mean_without_bounds_cannot_be_judged() -> None:
     """The mean of a quantity without a range is an error of the card, whatever its value."""
-    result = judge.judge(bound_check(criterion("unbounded", at_most=1.0)), measured(UNBOUNDED.per_sample(GOOD)), complete=True)
+    result = judge.judge(
+        bound_check(criterion("unbounded", at_most=1.0)), measured(UNBOUNDED.per_sample(GOOD)), complete=True
+    )
     assert result.outcome is Outcome.ERRORED
     assert "bound a share instead" in result.reason
 
@@ -125,7 +129,10 @@ def test_the_first_series_that_fits_is_not_enough() -> None:
     none = judge.judge(bound_check(criterion("level", at_most=0.5, where={"stage": 3})), found, complete=True)
     assert none.outcome is Outcome.ERRORED
     assert "level (stage 1), level (stage 2)" in none.reason
-    assert judge.judge(bound_check(criterion("level", at_most=0.5, where={"stage": 2})), found, complete=True).outcome is Outcome.PASSED
+    assert (
+        judge.judge(bound_check(criterion("level", at_most=0.5, where={"stage": 2})), found, complete=True).outcome
+        is Outcome.PASSED
+    )
 
 
 def test_a_measurement_that_was_not_made_is_an_error() -> None:
@@ -137,7 +144,12 @@ def test_a_measurement_that_was_not_made_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("gate", "value", "expected"),
-    [(0.5, 0.1, Outcome.PASSED), (0.5, 0.9, Outcome.FAILED), (0.05, 0.1, Outcome.INVALID), (0.1, 0.1, Outcome.INCONCLUSIVE)],
+    [
+        (0.5, 0.1, Outcome.PASSED),
+        (0.5, 0.9, Outcome.FAILED),
+        (0.05, 0.1, Outcome.INVALID),
+        (0.1, 0.1, Outcome.INCONCLUSIVE),
+    ],
 )
 def test_conditions_of_the_run_come_first(gate: float, value: float, expected: Outcome) -> None:
     """A violated condition gives invalid and an undecided one inconclusive, whatever the criterion says."""
@@ -155,7 +167,11 @@ def test_a_violated_condition_explains_what_could_not_be_measured() -> None:
 def test_one_criterion_of_several_decides_the_worst() -> None:
     """A failed criterion outweighs undecided and passed ones; an undecided one outweighs passed ones."""
     found = measured(ones(0.5), LEVEL.per_sample(GOOD))
-    passes, astride, fails = criterion("level", at_most=0.5), criterion("ones", at_most=0.5), criterion("ones", at_most=0.2)
+    passes, astride, fails = (
+        criterion("level", at_most=0.5),
+        criterion("ones", at_most=0.5),
+        criterion("ones", at_most=0.2),
+    )
     assert judge.judge(bound_check(passes, astride, fails), found, complete=True).outcome is Outcome.FAILED
     assert judge.judge(bound_check(passes, astride), found, complete=True).outcome is Outcome.INCONCLUSIVE
     assert judge.judge(bound_check(passes, passes), found, complete=True).outcome is Outcome.PASSED
@@ -166,7 +182,9 @@ def test_everything_is_decided_only_when_every_criterion_is() -> None:
     found = measured(LEVEL.per_sample(GOOD), ones(0.5))
     assert judge.is_decided(bound_check(criterion("level", at_most=0.5)), found)
     assert not judge.is_decided(bound_check(criterion("level", at_most=0.5), criterion("ones", at_most=0.9)), found)
-    assert judge.is_decided(bound_check(criterion("ones", at_most=0.9), valid_if=[criterion("level", at_least=0.5)]), found)
+    assert judge.is_decided(
+        bound_check(criterion("ones", at_most=0.9), valid_if=[criterion("level", at_least=0.5)]), found
+    )
 
 
 def test_holm_adjusts_all_criteria_of_a_run_together() -> None:
@@ -174,16 +192,24 @@ def test_holm_adjusts_all_criteria_of_a_run_together() -> None:
     found = measured(ones(0.3), LEVEL.per_sample(np.linspace(0, 1, 400)), COUNT.exact(1))
     judged = [
         judge.judge(bound_check(criterion("ones", at_most=0.35), criterion("count", at_most=2)), found, complete=True),
-        judge.judge(bound_check(criterion("level", at_most=0.7), valid_if=[criterion("ones", at_most=0.32)]), found, complete=True),
+        judge.judge(
+            bound_check(criterion("level", at_most=0.7), valid_if=[criterion("ones", at_most=0.32)]),
+            found,
+            complete=True,
+        ),
     ]
     verdicts = [
         Verdict(card="c", prescription=f"p{n}", level="MUST", statement="s", outcome=item.outcome, reason="r", criteria=item.criteria, gates=item.gates)
         for n, item in enumerate(judged)
     ]  # fmt: skip
     adjusted, count = judge.adjusted(verdicts)
-    results = [result for verdict in adjusted for result in (*verdict.gates, *verdict.criteria) if result.p_value is not None]
+    results = [
+        result for verdict in adjusted for result in (*verdict.gates, *verdict.criteria) if result.p_value is not None
+    ]
     assert count == 3 == len(results)
-    assert [item.p_holm for item in results] == intervals.holm([item.p_value for item in results if item.p_value is not None])
+    assert [item.p_holm for item in results] == intervals.holm(
+        [item.p_value for item in results if item.p_value is not None]
+    )
     assert all(result.p_holm is None for result in adjusted[0].criteria if result.measurement == "count")
 
 
@@ -196,7 +222,10 @@ def test_the_p_value_agrees_with_the_interval() -> None:
             assert (result.outcome is not Outcome.INCONCLUSIVE) == (result.p_value < 0.05)
 
 
-@pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.05, "0.05"), (123.4, "123"), (12345.6, "12346"), (1e-5, "1.00e-05"), (-0.25, "-0.25")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.05, "0.05"), (123.4, "123"), (12345.6, "12346"), (1e-5, "1.00e-05"), (-0.25, "-0.25")],
+)
 def test_numbers_are_for_people(value: float, text: str) -> None:
     """Three significant digits, and no exponents where a number can be read without."""
     assert judge.number(value) == text

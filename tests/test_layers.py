@@ -13,7 +13,9 @@ import pytest
 
 from tests.helpers import REPOSITORY
 
-CONTRACTS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+CONTRACTS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+    "contracts"
+]
 
 
 def linted(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -55,8 +57,16 @@ def test_the_contracts_are_kept(copy: Path) -> None:
         ("method_cards/registry.py", "import method_checks", "the engine never imports the bundled checks"),
         ("method_cards/record.py", "import torch", "need no torch"),
         ("method_cards/render/page.py", "import torch", "need no torch"),
-        ("checks/method_checks/attribution/completeness.py", "from method_cards import judge", "checks see subjects and measurements"),
-        ("checks/method_checks/attribution/similarity.py", "from method_cards.card import Card", "checks see subjects and measurements"),
+        (
+            "checks/method_checks/attribution/completeness.py",
+            "from method_cards import judge",
+            "checks see subjects and measurements",
+        ),
+        (
+            "checks/method_checks/attribution/similarity.py",
+            "from method_cards.card import Card",
+            "checks see subjects and measurements",
+        ),
     ],
 )
 def test_a_forbidden_import_is_caught(copy: Path, module: str, line: str, contract: str) -> None:

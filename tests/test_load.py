@@ -111,7 +111,9 @@ def test_weights_fill_a_model(tmp_path: Path) -> None:
     assert torch.equal(model.weight, STATE["weight"])
     with pytest.raises(InputError, match=r"w.pt: the weights do not fit the model:.*weight.*\[2, 3\].*\[5, 3\]"):
         load.fill(nn.Linear(3, 5), STATE, "w.pt")
-    with pytest.raises(InputError, match=r'the weights do not fit the model: Missing key\(s\) in state_dict: "0.weight"'):
+    with pytest.raises(
+        InputError, match=r'the weights do not fit the model: Missing key\(s\) in state_dict: "0.weight"'
+    ):
         load.fill(nn.Sequential(nn.Linear(3, 2)), STATE, "w.pt")
 
 
@@ -179,7 +181,9 @@ def broken(folder: Path, kind: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["safetensors empty", "safetensors cut", "safetensors absurd", "state empty", "state cut", "state absurd"])
+@pytest.mark.parametrize(
+    "kind", ["safetensors empty", "safetensors cut", "safetensors absurd", "state empty", "state cut", "state absurd"]
+)
 def test_damaged_weights_are_refused(kind: str, tmp_path: Path) -> None:
     """An empty, cut-off or scrambled file is bad input that names the file."""
     path = broken(tmp_path, kind)
@@ -189,7 +193,8 @@ def test_damaged_weights_are_refused(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "kind"), [(3, "int"), ([torch.zeros(1)], "list"), ({"epoch": 3, "model": STATE}, "dict"), ({"step": 3}, "dict")]
+    ("content", "kind"),
+    [(3, "int"), ([torch.zeros(1)], "list"), ({"epoch": 3, "model": STATE}, "dict"), ({"step": 3}, "dict")],
 )
 def test_weights_that_are_no_state_dict_are_refused(content: Any, kind: str, tmp_path: Path) -> None:
     """A checkpoint that holds more than tensors by name is refused with what it holds."""
@@ -210,7 +215,9 @@ def test_torchscript_and_exported_programs_are_refused(tmp_path: Path) -> None:
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     """The message says which file is missing and what one usually forgot."""
-    with pytest.raises(InputError, match=r"w.pt: there is no such weights file; train the model first, or correct the path"):
+    with pytest.raises(
+        InputError, match=r"w.pt: there is no such weights file; train the model first, or correct the path"
+    ):
         load.state(tmp_path / "w.pt")
 
 
@@ -247,8 +254,14 @@ def test_a_typo_in_method_cards_yaml_is_shown(old: str, new: str, where: int, me
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"waivers": [{"prescription": "toy-card/frist", "reason": "r", "expires": "2030-01-01"}]}, 'Did you mean "toy-card/first"?'),
-        ({"answers": {"toy-card/askd": {"answer": "a", "by": "b", "on": "2026-01-01", "evidence": "e"}}}, 'Did you mean "toy-card/asked"?'),
+        (
+            {"waivers": [{"prescription": "toy-card/frist", "reason": "r", "expires": "2030-01-01"}]},
+            'Did you mean "toy-card/first"?',
+        ),
+        (
+            {"answers": {"toy-card/askd": {"answer": "a", "by": "b", "on": "2026-01-01", "evidence": "e"}}},
+            'Did you mean "toy-card/asked"?',
+        ),
         ({"waivers": [{"prescription": "toy-card/first", "reason": "", "expires": "2030-01-01"}]}, "reason"),
         ({"waivers": [{"prescription": "toy-card/first", "reason": "r", "expires": "soon"}]}, "expires"),
     ],
@@ -264,7 +277,10 @@ def test_waivers_and_answers_name_what_is_there(changes: dict[str, Any], message
 def test_a_typo_on_the_command_line_ends_with_status_2(tmp_path: Path) -> None:
     """What is wrong with the input is said in a line or two, on stderr, without a traceback."""
     file = write_project(tmp_path) / "method-cards.yaml"
-    file.write_text(file.read_text(encoding="utf-8").replace('"weights"', '"wieghts"').replace('"model":', '"modle":'), encoding="utf-8")
+    file.write_text(
+        file.read_text(encoding="utf-8").replace('"weights"', '"wieghts"').replace('"model":', '"modle":'),
+        encoding="utf-8",
+    )
     for arguments in (("validate",), ("run",), ("list",)):
         done = command(*arguments, cwd=tmp_path)
         assert done.returncode == 2, arguments
@@ -289,7 +305,9 @@ def test_there_is_no_project_here(tmp_path: Path) -> None:
         ({"layers": ["conv"]}, 'the model has no layer "conv"'),
     ],
 )
-def test_a_subject_that_cannot_be_built_names_file_and_subject(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_subject_that_cannot_be_built_names_file_and_subject(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     """Everything that goes wrong while a subject is built says in which file and for which subject."""
     with pytest.raises(InputError) as error:
         project(tmp_path, **changes).build("toy")
@@ -300,8 +318,14 @@ def test_a_subject_that_cannot_be_built_names_file_and_subject(changes: dict[str
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("import torch\nbuild = lambda: torch.nn.Linear(4, 3).train()\ntest = lambda: (torch.zeros(9, 4), torch.zeros(9))", "training mode"),
-        ("import torch\nbuild = lambda: torch.nn.Linear(4, 3).eval()\ntest = lambda: (torch.zeros(0, 4), torch.zeros(0))", '"test" is empty'),
+        (
+            "import torch\nbuild = lambda: torch.nn.Linear(4, 3).train()\ntest = lambda: (torch.zeros(9, 4), torch.zeros(9))",
+            "training mode",
+        ),
+        (
+            "import torch\nbuild = lambda: torch.nn.Linear(4, 3).eval()\ntest = lambda: (torch.zeros(0, 4), torch.zeros(0))",
+            '"test" is empty',
+        ),
         ("build = lambda: None\ntest = lambda: []", "the model is a NoneType"),
     ],
 )

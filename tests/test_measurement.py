@@ -88,7 +88,9 @@ def test_a_quantity_yields_its_own_kind(quantity: Any, kind: str) -> None:
 
 def test_a_quantity_gives_its_unit_and_range() -> None:
     """Unit, range and breakdown are written once, in the quantity."""
-    loss = Quantity("loss", "mean", "the loss", unit="nats", range=(0.0, 10.0), by=("split",)).per_sample([2.0], split="test")
+    loss = Quantity("loss", "mean", "the loss", unit="nats", range=(0.0, 10.0), by=("split",)).per_sample(
+        [2.0], split="test"
+    )
     assert (loss.unit, loss.range, loss.by) == ("nats", (0.0, 10.0), {"split": "test"})
 
 

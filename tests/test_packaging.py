@@ -26,7 +26,13 @@ SITE = "site" + "-packages"
 def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV", "PYTEST"))}
     return subprocess.run(
-        [str(part) for part in command], cwd=cwd, env={**clean, **environment}, capture_output=True, text=True, check=False, timeout=300
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 
@@ -59,9 +65,17 @@ def test_the_wheel_installs_two_packages_and_nothing_else(in_wheel: set[str]) ->
 def test_the_wheel_holds_all_that_is_needed(in_wheel: set[str]) -> None:
     """Every module, card, bibliography, template and asset of the tree is in it, and both packages are typed."""
     expected = {"method_cards/py.typed", "method_checks/py.typed"}
-    for folder, home in (("method_cards", "method_cards"), ("checks/method_checks", "method_checks"), ("cards", "method_cards/cards")):
+    for folder, home in (
+        ("method_cards", "method_cards"),
+        ("checks/method_checks", "method_checks"),
+        ("cards", "method_cards/cards"),
+    ):
         root = REPOSITORY / folder
-        expected |= {f"{home}/{path.relative_to(root).as_posix()}" for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+        expected |= {
+            f"{home}/{path.relative_to(root).as_posix()}"
+            for path in root.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
     assert expected - in_wheel == set()
     kinds = {Path(name).suffix for name in in_wheel}
     assert {".yaml", ".bib", ".jinja", ".css", ".js", ".woff2", ".typed", ".py"} <= kinds
@@ -70,11 +84,17 @@ def test_the_wheel_holds_all_that_is_needed(in_wheel: set[str]) -> None:
 
 def test_the_wheel_holds_no_leftovers(in_wheel: set[str]) -> None:
     """No caches, records, notebooks, weights or editor files."""
-    leftovers = [name for name in in_wheel if "__pycache__" in name or name.endswith((".pyc", ".ipynb", ".safetensors", ".orig", "~", ".swp"))]
+    leftovers = [
+        name
+        for name in in_wheel
+        if "__pycache__" in name or name.endswith((".pyc", ".ipynb", ".safetensors", ".orig", "~", ".swp"))
+    ]
     assert not leftovers
 
 
-def test_the_source_distribution_makes_the_same_wheel(built: tuple[Path, Path], in_wheel: set[str], tmp_path: Path) -> None:
+def test_the_source_distribution_makes_the_same_wheel(
+    built: tuple[Path, Path], in_wheel: set[str], tmp_path: Path
+) -> None:
     """A wheel that is built from the sdist alone has the files of the wheel from the tree, byte for byte."""
     with tarfile.open(built[1]) as archive:
         archive.extractall(tmp_path, filter="data")
@@ -143,7 +163,9 @@ def test_the_installed_command_lists_and_validates(environment: Path, tmp_path: 
     assert listed.returncode == 0, listed.stderr
     listing = json.loads(listed.stdout)
     assert {"integrated-gradients", "membership-privacy"} <= {item["id"] for item in listing["cards"]}
-    assert {"attribution/completeness", "memorization/membership-inference"} <= {item["id"] for item in listing["checks"]}
+    assert {"attribution/completeness", "memorization/membership-inference"} <= {
+        item["id"] for item in listing["checks"]
+    }
     validated = run(environment / "method-cards", "validate", cwd=tmp_path)
     assert validated.returncode == 0, validated.stderr
     assert "no problems" in validated.stdout
@@ -170,7 +192,9 @@ def test_the_installed_command_runs(environment: Path, tmp_path: Path) -> None:
         "task": "tabular-classification", "model": "model.py:build", "data": {"test": "model.py:data"}, "cards": ["integrated-gradients"],
         "explainer": {"method": "integrated-gradients", "steps": 32},
     }  # fmt: skip
-    (tmp_path / "method-cards.yaml").write_text(json.dumps({"schema_version": 1, "samples": 256, "subjects": {"toy": subject}}), encoding="utf-8")
+    (tmp_path / "method-cards.yaml").write_text(
+        json.dumps({"schema_version": 1, "samples": 256, "subjects": {"toy": subject}}), encoding="utf-8"
+    )
     (tmp_path / "model.py").write_text(MODEL, encoding="utf-8")
     done = run(environment / "method-cards", "run", "--device", "cpu", cwd=tmp_path)
     assert done.returncode in (0, 1), done.stderr
@@ -197,4 +221,6 @@ def test_a_clone_without_links_still_builds(built: tuple[Path, Path]) -> None:
     """No file of the packages is a symbolic link, which a checkout on Windows would turn into text."""
     for folder in ("method_cards", "checks", "cards", "site"):
         assert not [path for path in (REPOSITORY / folder).rglob("*") if path.is_symlink()]
-    assert shutil.which("git") is None or not run("git", "ls-files", "--stage", cwd=REPOSITORY).stdout.count("\n120000 ")
+    assert shutil.which("git") is None or not run("git", "ls-files", "--stage", cwd=REPOSITORY).stdout.count(
+        "\n120000 "
+    )

@@ -30,11 +30,21 @@ from tests.helpers import (
     toy_registry,
 )
 
-COMPLETE = binding("attribution/completeness", [criterion("gap_above_tolerance", at_most=0.05)], [criterion("small_difference", at_most=0.5)])
-RANDOMIZED = binding(ParameterRandomization.id, [criterion("signed_null_similarity", at_most=0.5)], [criterion("self_similarity", at_least=0.8)])
+COMPLETE = binding(
+    "attribution/completeness",
+    [criterion("gap_above_tolerance", at_most=0.05)],
+    [criterion("small_difference", at_most=0.5)],
+)
+RANDOMIZED = binding(
+    ParameterRandomization.id,
+    [criterion("signed_null_similarity", at_most=0.5)],
+    [criterion("self_similarity", at_least=0.8)],
+)
 
 
-def planned(folder: Path, prescriptions: Sequence[dict[str, Any]], subject: Subject | None = None, **options: Any) -> Plan:
+def planned(
+    folder: Path, prescriptions: Sequence[dict[str, Any]], subject: Subject | None = None, **options: Any
+) -> Plan:
     registry = Registry([*Registry.installed(), *toy_registry()])
     return plan(subject or classifier(), toy_catalog(folder, prescriptions), registry, **options)
 
@@ -53,7 +63,10 @@ def test_one_check_with_one_set_of_parameters_runs_once(tmp_path: Path) -> None:
             prescription("three", check=scripted(share=0.4)),
         ],
     )
-    assert [[bound.prescription.id for bound in step.prescriptions] for step in found.steps] == [["one", "two"], ["three"]]
+    assert [[bound.prescription.id for bound in step.prescriptions] for step in found.steps] == [
+        ["one", "two"],
+        ["three"],
+    ]
     assert found.order == ["toy-card/one", "toy-card/two", "toy-card/three"]
 
 
@@ -67,7 +80,11 @@ def test_samples_are_at_least_what_a_card_asks_for(tmp_path: Path) -> None:
 
 def test_only_what_is_named_is_planned(tmp_path: Path) -> None:
     """Of many prescriptions those named are decided, and nothing is said of the others."""
-    found = planned(tmp_path, [prescription("one"), prescription("two", check=scripted(share=0.1)), question("asked")], only=["toy-card/two"])
+    found = planned(
+        tmp_path,
+        [prescription("one"), prescription("two", check=scripted(share=0.1)), question("asked")],
+        only=["toy-card/two"],
+    )
     assert found.order == ["toy-card/two"]
     assert not found.verdicts
     assert len(found.steps) == 1
@@ -93,17 +110,29 @@ def test_what_does_not_apply_says_why(needs: dict[str, Any], reason: str, tmp_pa
 
 def test_a_check_says_when_it_does_not_apply(tmp_path: Path) -> None:
     """A subject without an explanation is no matter for attribution checks; one without the split neither."""
-    found = planned(tmp_path, [prescription("explained", check=COMPLETE), prescription("split", check={**COMPLETE, "with": {"split": "train"}})])
+    found = planned(
+        tmp_path,
+        [
+            prescription("explained", check=COMPLETE),
+            prescription("split", check={**COMPLETE, "with": {"split": "train"}}),
+        ],
+    )
     outcome, reason = reasons(found)["explained"]
     assert outcome is Outcome.NOT_APPLICABLE
     assert "ships no explanation method" in reason
-    assert reasons(found)["split"] == (Outcome.NOT_APPLICABLE, 'attribution/completeness needs the data split "train", which the subject does not have.')
+    assert reasons(found)["split"] == (
+        Outcome.NOT_APPLICABLE,
+        'attribution/completeness needs the data split "train", which the subject does not have.',
+    )
 
 
 @pytest.mark.parametrize(
     ("check", "reason"),
     [
-        (binding("toy/script", [criterion("ones", at_most=1.0)]), 'no check is called "toy/script". Did you mean "toy/scripted"?'),
+        (
+            binding("toy/script", [criterion("ones", at_most=1.0)]),
+            'no check is called "toy/script". Did you mean "toy/scripted"?',
+        ),
         (scripted(shrae=0.5), "shrae"),
         (scripted(share="half"), "share"),
     ],
@@ -126,7 +155,13 @@ def network(value: float = 0.1) -> Subject:
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
     with torch.no_grad():
         model[0].weight.fill_(value)
-    return Subject("toy", "tabular-classification", model, {"test": (torch.randn(64, 4), torch.zeros(64))}, explainer={"method": "gradient"})
+    return Subject(
+        "toy",
+        "tabular-classification",
+        model,
+        {"test": (torch.randn(64, 4), torch.zeros(64))},
+        explainer={"method": "gradient"},
+    )
 
 
 def test_a_model_that_gives_nan_costs_only_the_checks_that_see_it(tmp_path: Path) -> None:
@@ -171,7 +206,10 @@ class Clumsy(Scripted):
         raise AttributeError("no such thing")
 
 
-@pytest.mark.parametrize(("name", "reason"), [("Careless", "ZeroDivisionError: division by zero"), ("Clumsy", "AttributeError: no such thing")])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("Careless", "ZeroDivisionError: division by zero"), ("Clumsy", "AttributeError: no such thing")],
+)
 def test_a_check_that_raises_while_it_is_planned_costs_its_own_verdict(name: str, reason: str, tmp_path: Path) -> None:
     """Whatever a check raises before it runs is its own errored verdict."""
     registry = Registry([Entry(Scripted.id, f"tests.test_plan:{name}", "the tests")])

@@ -26,7 +26,14 @@ DATA = PicturesData(name="maps", caption="c", columns=("a",), rows=("one",), sig
 
 
 def made(**changes: Any) -> Record:
-    subject = SubjectData(id="toy", title="Toy", task="tabular-classification", model="model.py:build", parameters=3, parameters_sha256="0" * 64)
+    subject = SubjectData(
+        id="toy",
+        title="Toy",
+        task="tabular-classification",
+        model="model.py:build",
+        parameters=3,
+        parameters_sha256="0" * 64,
+    )
     settings: dict[str, Any] = {
         "id": "20260301T120000Z", "started": NOW, "finished": NOW, "status": "complete", "seed": 0, "device": "cpu",
         "environment": {"python": "3.11"}, "subject": subject, "cards": {},
@@ -116,7 +123,9 @@ def test_a_record_holds_finite_numbers_only(value: float) -> None:
     """NaN and infinity are refused when a record is made and when one is read."""
     with pytest.raises(ValueError, match="finite"):
         execution(values=(value,))
-    text = to_json(made(executions=(execution(values=(0.123,)),))).replace("0.123", str(value).replace("inf", "Infinity").replace("nan", "NaN"))
+    text = to_json(made(executions=(execution(values=(0.123,)),))).replace(
+        "0.123", str(value).replace("inf", "Infinity").replace("nan", "NaN")
+    )
     with pytest.raises(ValueError, match="finite"):
         Record.model_validate(json.loads(text))
 
@@ -157,7 +166,10 @@ def test_the_newest_record_of_each_subject_is_found(tmp_path: Path) -> None:
         record.write(made(id=name), tmp_path / subject / name)
     (tmp_path / "a" / "20270101T000000Z").mkdir()
     assert [path.parent.name for path in record.find(tmp_path, "a")] == ["20260301T120000Z", "20260302T120000Z"]
-    assert {subject: path.parent.name for subject, path in record.latest(tmp_path).items()} == {"a": "20260302T120000Z", "b": "20250101T000000Z"}
+    assert {subject: path.parent.name for subject, path in record.latest(tmp_path).items()} == {
+        "a": "20260302T120000Z",
+        "b": "20250101T000000Z",
+    }
 
 
 def test_values_are_kept_to_six_digits() -> None:

@@ -61,7 +61,9 @@ def test_a_check_of_ones_own_is_found_by_its_module() -> None:
 
 def test_an_unknown_check_is_guessed() -> None:
     """A misspelt id says what was meant."""
-    with pytest.raises(InputError, match=r'no check is called "attribution/completness". Did you mean "attribution/completeness"\?'):
+    with pytest.raises(
+        InputError, match=r'no check is called "attribution/completness". Did you mean "attribution/completeness"\?'
+    ):
         Registry.installed().get("attribution/completness")
 
 
@@ -85,7 +87,10 @@ def test_what_is_no_check_is_refused(value: str, message: str, tmp_path: Path) -
 def test_no_two_checks_have_one_id(tmp_path: Path) -> None:
     """A check may not take the place of another, and the message names both origins; the same one twice is one."""
     taken = CHECK.replace("my/own", "attribution/completeness")
-    with pytest.raises(InputError, match=r'"attribution/completeness" is registered twice: by method-cards .* and by mine.py, not packaged'):
+    with pytest.raises(
+        InputError,
+        match=r'"attribution/completeness" is registered twice: by method-cards .* and by mine.py, not packaged',
+    ):
         Registry.installed(["mine.py:Mine"], written(tmp_path, taken))
     again = written(tmp_path / ".." / tmp_path.name, CHECK.replace("my/own", "my/other"))
     (again / "again.py").write_text(CHECK, encoding="utf-8")
@@ -110,6 +115,8 @@ def test_a_broken_entry_point_names_its_package(value: str, message: str) -> Non
 
 def test_a_broken_entry_point_breaks_nothing_else() -> None:
     """Listing does not import: a broken check is an error only for those who use it."""
-    found = Registry([Entry("a/b", "no_such_package_xyz:Check", "acme 1.0"), Entry(Scripted.id, "tests.helpers:Scripted", "tests")])
+    found = Registry(
+        [Entry("a/b", "no_such_package_xyz:Check", "acme 1.0"), Entry(Scripted.id, "tests.helpers:Scripted", "tests")]
+    )
     assert found.ids == ("a/b", "toy/scripted")
     assert found.get("toy/scripted").load() is Scripted

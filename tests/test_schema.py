@@ -181,3 +181,12 @@ def test_model_and_schema_agree_on_keywords(level: Level, keyword: str) -> None:
     data = changed("prescriptions.0.level", str(level))
     data["prescriptions"][0]["statement"] = f"Maps {keyword} change."
     assert accepted(data) == ((keyword == level,) * 2)
+
+
+def test_the_exported_schema_is_the_current_one() -> None:
+    """The file that the bundled cards name in their first line is what `method-cards schema card` prints today."""
+    exported = Path(__file__).parents[1] / "cards" / "card.schema.json"
+    assert json.loads(exported.read_text(encoding="utf-8")) == card_schema()
+    for card in exported.parent.glob("*/*/card.yaml"):
+        first = card.read_text(encoding="utf-8").splitlines()[0]
+        assert first == "# yaml-language-server: $schema=../../card.schema.json"

@@ -68,7 +68,19 @@ def test_the_public_surface_is_small_and_real() -> None:
     for name in names:
         assert getattr(method_cards, name) is not None
     tour = method_cards.__doc__ or ""
-    assert {"Card", "Subject", "Project", "Check", "Quantity", "Context", "Control", "Verdict", "Outcome", "Record", "run"} <= set(re.findall(r"`(\w+)`", tour))
+    assert {
+        "Card",
+        "Subject",
+        "Project",
+        "Check",
+        "Quantity",
+        "Context",
+        "Control",
+        "Verdict",
+        "Outcome",
+        "Record",
+        "run",
+    } <= set(re.findall(r"`(\w+)`", tour))
     with pytest.raises(AttributeError, match='has no attribute "no_such_name"'):
         _ = method_cards.no_such_name
 
@@ -169,15 +181,23 @@ def test_everything_imported_is_declared() -> None:
     """Each third-party package that the code imports is a dependency or an extra, or one that such a package is built on."""
     declared = required("method-cards")
     known = declared.union(*(required(name) for name in declared))
-    names = {name for path in SOURCES for name in imports(path)} - set(sys.stdlib_module_names) - {"method_cards", "method_checks"}
+    names = (
+        {name for path in SOURCES for name in imports(path)}
+        - set(sys.stdlib_module_names)
+        - {"method_cards", "method_checks"}
+    )
     homes = packages_distributions()
-    missing = {name for name in names if not {home.lower().replace("_", "-") for home in homes.get(name, [name])} & known}
+    missing = {
+        name for name in names if not {home.lower().replace("_", "-") for home in homes.get(name, [name])} & known
+    }
     assert not missing
 
 
 def test_no_script_or_style_comes_from_elsewhere() -> None:
     """Pages work offline: nothing that is shipped loads a font, script or picture from another host."""
-    pattern = re.compile(r"""(?:src|href)=["']https?://[^"']+\.(?:js|css|woff2?|png|svg)|@import\s+url\(["']?https?:|url\(["']?https?:""")
+    pattern = re.compile(
+        r"""(?:src|href)=["']https?://[^"']+\.(?:js|css|woff2?|png|svg)|@import\s+url\(["']?https?:|url\(["']?https?:"""
+    )
     for path in [*(REPOSITORY / "method_cards" / "render").rglob("*"), REPOSITORY / "mkdocs.yml"]:
         if path.suffix in (".jinja", ".css", ".js", ".html", ".yml", ".md") and "katex" not in path.parts:
             assert not pattern.search(path.read_text(encoding="utf-8")), relative(path)
@@ -212,5 +232,11 @@ def test_every_test_states_its_rule() -> None:
 def test_bundled_modules_can_be_imported() -> None:
     """Every module of both packages imports on its own, also those that only extras or plugins need."""
     for path in SOURCES:
-        parts = path.relative_to(REPOSITORY / "checks" if "checks" in path.relative_to(REPOSITORY).parts[:1] else REPOSITORY).with_suffix("").parts
+        parts = (
+            path.relative_to(
+                REPOSITORY / "checks" if "checks" in path.relative_to(REPOSITORY).parts[:1] else REPOSITORY
+            )
+            .with_suffix("")
+            .parts
+        )
         importlib.import_module(".".join(parts).removesuffix(".__init__"))

@@ -18,7 +18,9 @@ DATA = torch.randn(12, 4), torch.arange(12) % 3
 
 
 def network(*, dropout: bool = False) -> nn.Module:
-    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5) if dropout else nn.Identity(), nn.Linear(8, 3)).eval()
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5) if dropout else nn.Identity(), nn.Linear(8, 3)
+    ).eval()
 
 
 def subject(model: nn.Module | None = None, **options: Any) -> Subject:
@@ -30,7 +32,9 @@ def subject(model: nn.Module | None = None, **options: Any) -> Subject:
 
 def test_a_model_in_training_mode_is_refused() -> None:
     """The message counts the modules, names the first, says what would happen and what to do."""
-    with pytest.raises(InputError, match=r"training mode \(5 modules, first: the model itself\).*return `model.eval\(\)`"):
+    with pytest.raises(
+        InputError, match=r"training mode \(5 modules, first: the model itself\).*return `model.eval\(\)`"
+    ):
         subject(network().train())
 
 
@@ -55,7 +59,13 @@ def test_one_module_in_training_mode_is_enough_to_be_refused() -> None:
 )
 def test_a_subject_that_cannot_be_measured_is_refused(changes: dict[str, Any], message: str) -> None:
     """The message names the subject, what is wrong and what is known."""
-    settings: dict[str, Any] = {"id": "toy", "task": "tabular-classification", "model": network(), "data": {"test": DATA}, **changes}
+    settings: dict[str, Any] = {
+        "id": "toy",
+        "task": "tabular-classification",
+        "model": network(),
+        "data": {"test": DATA},
+        **changes,
+    }
     with pytest.raises(InputError) as error:
         Subject(**settings)
     assert message in str(error.value)

@@ -58,7 +58,9 @@ def wrong():
 
 def project(folder: Path, test: str) -> Path:
     subject = {"task": "tabular-classification", "model": "model.py:build", "data": {"test": test}, "cards": [CARD]}
-    (folder / "method-cards.yaml").write_text(json.dumps({"schema_version": 1, "subjects": {"claims": subject}}), encoding="utf-8")
+    (folder / "method-cards.yaml").write_text(
+        json.dumps({"schema_version": 1, "subjects": {"claims": subject}}), encoding="utf-8"
+    )
     (folder / "model.py").write_text(MODEL, encoding="utf-8")
     return folder
 
@@ -83,7 +85,9 @@ def test_its_cards_are_valid(installed: Mapping[str, str], tmp_path: Path) -> No
     assert f'no check is called "{CHECK}"' in without_checks.stderr
 
 
-@pytest.mark.parametrize(("test", "outcome", "status"), [("model.py:test", Outcome.PASSED, 0), ("model.py:wrong", Outcome.FAILED, 1)])
+@pytest.mark.parametrize(
+    ("test", "outcome", "status"), [("model.py:test", Outcome.PASSED, 0), ("model.py:wrong", Outcome.FAILED, 1)]
+)
 def test_a_run_uses_it(installed: Mapping[str, str], tmp_path: Path, test: str, outcome: Outcome, status: int) -> None:
     """A project that names the plugin's card is measured by the plugin's check, and the record says where that came from."""
     done = command("run", "--device", "cpu", cwd=project(tmp_path, test), env=installed)

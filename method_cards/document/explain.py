@@ -122,6 +122,12 @@ def _explained(found: _Found, model: type[BaseModel]) -> Explained:
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         key = str(found.path[-1])
         return Explained(found.path, f'unknown key "{key}".{hint(key, _keys(model, found.path[:-1]))}', at_key=True)
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        context = found.error["ctx"]
+        tag = str(context["discriminator"]).strip("'")
+        if kind == "union_tag_not_found":
+            return Explained(found.path, f'"{tag}" is missing')
+        return Explained((*found.path, tag), _not_allowed(context["tag"], str(context["expected_tags"])))
     if found.error["loc"] and found.error["loc"][-1] == "[key]":
         return Explained(found.path, _message(found.error), at_key=True)
     return Explained(found.path, _message(found.error))

@@ -6,6 +6,7 @@
       const displayMode = text.startsWith("\\[")
       const formula = text.replace(/^\\[[(]/, "").replace(/\\[\])]$/, "")
       place.dataset.drawn = ""
+      if (place.tagName === "DIV") place.tabIndex = 0 // a long formula scrolls, from the keyboard too
       katex.render(formula, place, { displayMode, throwOnError: false, trust: false, maxExpand: 200, maxSize: 40 })
     }
   }

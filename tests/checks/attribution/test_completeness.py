@@ -33,7 +33,9 @@ CRITERIA = binding(
 )
 
 
-def run(check: Completeness, subject: Subject, *, samples: int = 256, seed: int = 0, batch: int = 64) -> tuple[str, str, Measurements]:
+def run(
+    check: Completeness, subject: Subject, *, samples: int = 256, seed: int = 0, batch: int = 64
+) -> tuple[str, str, Measurements]:
     context = Context(subject, samples, seed, batch, scope=check.id)
     return measure(step(check, CRITERIA), context, Options(exhaustive=True), Silent())
 
@@ -56,7 +58,13 @@ def smooth(count: int = 256, explainer: Mapping[str, Any] | None = None) -> Subj
         torch.manual_seed(3)
         model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 3)).eval()
     data = torch.randn(count, 8, generator=generator), torch.zeros(count, dtype=torch.long)
-    return Subject("smooth", "tabular-classification", model, {"test": data}, explainer=explainer or {"method": "integrated-gradients"})
+    return Subject(
+        "smooth",
+        "tabular-classification",
+        model,
+        {"test": data},
+        explainer=explainer or {"method": "integrated-gradients"},
+    )
 
 
 # 1. A control that passes
@@ -103,7 +111,10 @@ def slow(subject: Subject, check: Completeness, steps: int, indices: tuple[int, 
             assert point.grad is not None
             for i, slope in enumerate(point.grad.flatten().tolist()):
                 path[i] += slope / steps
-        attributions = [slope * (at - start) for slope, at, start in zip(path, x.flatten().tolist(), baseline.flatten().tolist(), strict=True)]
+        attributions = [
+            slope * (at - start)
+            for slope, at, start in zip(path, x.flatten().tolist(), baseline.flatten().tolist(), strict=True)
+        ]
         at_input, at_baseline = logits[target], subject.model(baseline[None])[0, target].item()
         difference = at_input - at_baseline
         is_small = abs(difference) <= check.least_difference * max(abs(at_input), abs(at_baseline))
@@ -143,9 +154,13 @@ def test_it_agrees_with_captum(steps: int) -> None:
     with torch.no_grad():
         targets = subject.model(inputs).argmax(1)
         ends = [subject.model(at).gather(1, targets[:, None])[:, 0] for at in (inputs, torch.zeros_like(inputs))]
-    _, delta = attr.IntegratedGradients(subject.model).attribute(inputs, target=targets, n_steps=steps, return_convergence_delta=True)
+    _, delta = attr.IntegratedGradients(subject.model).attribute(
+        inputs, target=targets, n_steps=steps, return_convergence_delta=True
+    )
     difference = (ends[0] - ends[1]).abs().double().numpy()
-    assert found.select("completeness_gap", {})[0].values * difference == pytest.approx(delta.abs().double().numpy(), abs=1e-4)
+    assert found.select("completeness_gap", {})[0].values * difference == pytest.approx(
+        delta.abs().double().numpy(), abs=1e-4
+    )
 
 
 # 5. Same seed, same result
@@ -153,10 +168,14 @@ def test_it_agrees_with_captum(steps: int) -> None:
 
 def test_the_same_seed_gives_the_same_result() -> None:
     """Two runs from one seed measure the same to the last bit; another seed measures other examples."""
-    one, same, other = (run(Completeness(), control("integrated-gradients"), samples=64, seed=seed)[2] for seed in (0, 0, 1))
+    one, same, other = (
+        run(Completeness(), control("integrated-gradients"), samples=64, seed=seed)[2] for seed in (0, 0, 1)
+    )
     for series in one:
         assert np.array_equal(series.values, same.select(series.name, {})[0].values)
-    assert not np.array_equal(one.select("completeness_gap", {})[0].values, other.select("completeness_gap", {})[0].values)
+    assert not np.array_equal(
+        one.select("completeness_gap", {})[0].values, other.select("completeness_gap", {})[0].values
+    )
 
 
 # The mathematics
@@ -173,7 +192,9 @@ def test_the_gap_of_a_complete_explanation_is_zero() -> None:
 def test_the_gap_does_not_depend_on_the_scale_of_the_output() -> None:
     """It is relative: multiplying all outputs and attributions by a number changes nothing."""
     x, outputs, baselines = torch.randn(4, 6), torch.randn(4), torch.randn(4)
-    assert torch.allclose(completeness_gap(x, outputs, baselines), completeness_gap(1e3 * x, 1e3 * outputs, 1e3 * baselines))
+    assert torch.allclose(
+        completeness_gap(x, outputs, baselines), completeness_gap(1e3 * x, 1e3 * outputs, 1e3 * baselines)
+    )
 
 
 def test_more_steps_close_the_gap() -> None:
@@ -188,7 +209,10 @@ def test_more_steps_close_the_gap() -> None:
 def test_the_baseline_of_the_explainer_is_the_one_that_is_used() -> None:
     """An explainer with a baseline of its own is measured from there, not from the check's parameter."""
     subject = smooth(explainer={"method": "integrated-gradients", "baseline": 0.7})
-    assert judged(Completeness(baseline="zeros", least_difference=0.02), subject, samples=256).criteria[0].outcome is Outcome.PASSED
+    assert (
+        judged(Completeness(baseline="zeros", least_difference=0.02), subject, samples=256).criteria[0].outcome
+        is Outcome.PASSED
+    )
     elsewhere = smooth(explainer={"method": "integrated-gradients", "baseline": 0.7, "multiply_by_inputs": False})
     assert judged(Completeness(), elsewhere, samples=64).outcome is Outcome.FAILED
 
@@ -216,7 +240,13 @@ class Constant(nn.Module):
 def test_a_model_whose_output_never_changes_is_invalid() -> None:
     """Where there is no difference to distribute, no verdict is given."""
     data = torch.randn(64, 8), torch.zeros(64, dtype=torch.long)
-    subject = Subject("constant", "tabular-classification", Constant().eval(), {"test": data}, explainer={"method": "integrated-gradients"})
+    subject = Subject(
+        "constant",
+        "tabular-classification",
+        Constant().eval(),
+        {"test": data},
+        explainer={"method": "integrated-gradients"},
+    )
     found = judged(Completeness(), subject, samples=64)
     assert found.outcome is Outcome.INVALID
     assert "small_difference" in found.reason
@@ -254,7 +284,9 @@ def test_the_cost_is_what_is_spent() -> None:
     """The passes that the plan states are those that the model is called for."""
     calls = {"examples": 0}
     subject = smooth(explainer={"method": "integrated-gradients", "steps": 16})
-    subject.model.register_forward_pre_hook(lambda _module, inputs: calls.__setitem__("examples", calls["examples"] + len(inputs[0])))
+    subject.model.register_forward_pre_hook(
+        lambda _module, inputs: calls.__setitem__("examples", calls["examples"] + len(inputs[0]))
+    )
     check = Completeness()
     stated = check.passes(subject, 64)
     calls["examples"] = 0

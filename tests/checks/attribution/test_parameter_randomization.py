@@ -162,7 +162,9 @@ def randomised(model: nn.Module, drawn: dict[str, Tensor], layers: Sequence[str]
     return copy.eval()
 
 
-def slow(subject: Subject, order: Order, groups: Sequence[Sequence[str]], context: Context, seeds: int) -> dict[str, list[float]]:
+def slow(
+    subject: Subject, order: Order, groups: Sequence[Sequence[str]], context: Context, seeds: int
+) -> dict[str, list[float]]:
     """Section 3.1 of adebayo2018sanity, one image at a time, each network a deep copy."""
     inputs, _ = subject.split("test").take(context.indices("test"))
     assert isinstance(inputs, Tensor)
@@ -193,7 +195,9 @@ def slow(subject: Subject, order: Order, groups: Sequence[Sequence[str]], contex
 @pytest.mark.parametrize("name", ["digits", "normed"])
 def test_it_agrees_with_a_slow_reading_of_the_paper(name: str, order: Order) -> None:
     """Every similarity of every example at every stage is that of a loop over images, networks and SciPy's rank correlation."""
-    subject, groups = (control("gradient"), [["8"], ["6"], ["2"], ["0"]]) if name == "digits" else (normed(), [["4"], ["0", "1"]])
+    subject, groups = (
+        (control("gradient"), [["8"], ["6"], ["2"], ["0"]]) if name == "digits" else (normed(), [["4"], ["0", "1"]])
+    )
     check = ParameterRandomization(explainer=Gradient(), order=order, seeds=3)
     _, cause, found = run(check, subject, samples=20, batch=20)
     assert not cause
@@ -202,8 +206,12 @@ def test_it_agrees_with_a_slow_reading_of_the_paper(name: str, order: Order) -> 
         for number in range(len(groups)):
             (series,) = found.select(f"{kind}_similarity", {"stage": number + 1})
             assert series.values == pytest.approx(expected[f"{kind} {number + 1}"], abs=2e-3), series.label
-        assert found.select(f"{kind}_null_similarity", {})[0].values == pytest.approx(expected[f"{kind} null"], abs=2e-3)
-        assert found.select(f"{kind}_similarity_excess", {})[0].values == pytest.approx(expected[f"{kind} excess"], abs=4e-3)
+        assert found.select(f"{kind}_null_similarity", {})[0].values == pytest.approx(
+            expected[f"{kind} null"], abs=2e-3
+        )
+        assert found.select(f"{kind}_similarity_excess", {})[0].values == pytest.approx(
+            expected[f"{kind} excess"], abs=4e-3
+        )
 
 
 # 4. Agreement with Captum
@@ -235,11 +243,15 @@ def test_it_agrees_with_captum(method: str) -> None:
 def test_the_same_seed_gives_the_same_result() -> None:
     """Two runs from one seed measure the same to the last bit, even with an explainer that draws noise."""
     for name in ("gradient", "noise"):
-        one, same, other = (run(ParameterRandomization(), control(name), samples=32, seed=seed)[2] for seed in (0, 0, 1))
+        one, same, other = (
+            run(ParameterRandomization(), control(name), samples=32, seed=seed)[2] for seed in (0, 0, 1)
+        )
         for series in one:
             assert np.array_equal(series.values, same.select(series.name, series.by)[0].values), series.label
         label = {"position": "top"}
-        assert not np.array_equal(one.select("signed_similarity", label)[0].values, other.select("signed_similarity", label)[0].values)
+        assert not np.array_equal(
+            one.select("signed_similarity", label)[0].values, other.select("signed_similarity", label)[0].values
+        )
 
 
 # References
@@ -251,26 +263,47 @@ def test_replicas_give_the_natural_ceiling() -> None:
     other = control("gradient", 1).model.state_dict()
     itself = {name: tensor.clone() for name, tensor in subject.model.state_dict().items()}
     for replica, low, high in ((itself, 0.999, 1.0), (other, 0.1, 0.999)):
-        having = Subject("with-replica", subject.task, subject.model, dict(subject.data), explainer=subject.explainer, replicas=(replica.copy,))
+        having = Subject(
+            "with-replica",
+            subject.task,
+            subject.model,
+            dict(subject.data),
+            explainer=subject.explainer,
+            replicas=(replica.copy,),
+        )
         _, cause, found = run(ParameterRandomization(), having, samples=64)
         assert not cause
         assert low <= found.select("signed_seed_similarity", {})[0].values.mean() <= high
-        assert found.select("signed_seed_similarity", {})[0].values.mean() > found.select("signed_null_similarity", {})[0].values.mean()
+        assert (
+            found.select("signed_seed_similarity", {})[0].values.mean()
+            > found.select("signed_null_similarity", {})[0].values.mean()
+        )
 
 
 def test_stages_are_named_from_the_output_down() -> None:
     """Stage 1 is next to the output and `top`; the last one of a cascade is `full`; those between are `middle`."""
     _, _, found = run(ParameterRandomization(), control("gradient"), samples=16)
-    where = [(series.by["stage"], series.by["position"], series.by["layers"]) for series in found if series.name == "signed_similarity"]
+    where = [
+        (series.by["stage"], series.by["position"], series.by["layers"])
+        for series in found
+        if series.name == "signed_similarity"
+    ]
     assert where == [(1, "top", "8"), (2, "middle", "6"), (3, "middle", "2"), (4, "full", "0")]
     _, _, alone = run(ParameterRandomization(order="independent"), control("gradient"), samples=16)
-    assert [series.by["position"] for series in alone if series.name == "signed_similarity"] == ["top", "middle", "middle", "middle"]
+    assert [series.by["position"] for series in alone if series.name == "signed_similarity"] == [
+        "top",
+        "middle",
+        "middle",
+        "middle",
+    ]
 
 
 def test_layers_of_interest_are_the_stages() -> None:
     """Where the subject names layers, what lies between them is randomised together."""
     subject = control("gradient")
-    named = Subject("named", subject.task, subject.model, dict(subject.data), explainer=subject.explainer, layers=("6",))
+    named = Subject(
+        "named", subject.task, subject.model, dict(subject.data), explainer=subject.explainer, layers=("6",)
+    )
     _, _, found = run(ParameterRandomization(), named, samples=16)
     assert [series.by["layers"] for series in found if series.name == "signed_similarity"] == ["8", "6", "0 to 2"]
 
@@ -328,7 +361,9 @@ def test_a_model_that_gives_nan_is_errored() -> None:
 def test_a_model_without_parameters_is_errored() -> None:
     """Where there is nothing to randomise the check says so."""
     data = torch.rand(16, 1, 8, 8), torch.zeros(16, dtype=torch.long)
-    subject = Subject("empty", "image-classification", nn.Flatten().eval(), {"test": data}, explainer={"method": "gradient"})
+    subject = Subject(
+        "empty", "image-classification", nn.Flatten().eval(), {"test": data}, explainer={"method": "gradient"}
+    )
     status, cause, _ = run(ParameterRandomization(), subject, samples=16)
     assert status == "errored"
     assert "no parameters" in cause
@@ -339,7 +374,9 @@ def test_the_cost_is_what_is_spent(order: Order) -> None:
     """The passes that the plan states are those that the model is called for, but for one call that finds the stages."""
     calls = {"examples": 0}
     subject = normed()
-    subject.model.register_forward_pre_hook(lambda _module, inputs: calls.__setitem__("examples", calls["examples"] + len(inputs[0])))
+    subject.model.register_forward_pre_hook(
+        lambda _module, inputs: calls.__setitem__("examples", calls["examples"] + len(inputs[0]))
+    )
     check = ParameterRandomization(order=order, seeds=2)
     stated = check.passes(subject, 32)
     calls["examples"] = 0

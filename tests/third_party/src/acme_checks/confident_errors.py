@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from method_cards.measurement import Yielded
 
-SHARE = Quantity("confident_errors", "proportion", "share of examples that are misclassified with at least this probability")
+SHARE = Quantity(
+    "confident_errors", "proportion", "share of examples that are misclassified with at least this probability"
+)
 
 
 class ConfidentErrors(Check):
@@ -41,7 +43,9 @@ class ConfidentErrors(Check):
     quantities: ClassVar[tuple[Quantity, ...]] = (SHARE,)
 
     split: str = Field(default="test", description="The data split whose examples are classified.")
-    threshold: float = Field(default=0.9, gt=0, lt=1, description="The probability from which on the model counts as sure.")
+    threshold: float = Field(
+        default=0.9, gt=0, lt=1, description="The probability from which on the model counts as sure."
+    )
 
     def splits(self) -> tuple[str, ...]:
         """The split whose examples are classified."""
@@ -61,8 +65,16 @@ class ConfidentErrors(Check):
     def controls(cls) -> tuple[Control, ...]:
         """A model that is always right, and one that is sure of anything."""
         return (
-            Control("identity", "sound", "A model whose logits are ten times the one-hot label that it is given.", _identity),
-            Control("shifted", "defect", "The same model, which names the next class with the same conviction.", _shifted, "confident_errors"),
+            Control(
+                "identity", "sound", "A model whose logits are ten times the one-hot label that it is given.", _identity
+            ),
+            Control(
+                "shifted",
+                "defect",
+                "The same model, which names the next class with the same conviction.",
+                _shifted,
+                "confident_errors",
+            ),
         )
 
 
