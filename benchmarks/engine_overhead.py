@@ -119,7 +119,12 @@ class Case:
     gate: tuple[str, Mapping[str, Any]]
 
 
-RANDOMIZATION = (
+Judged = tuple[tuple[str, Mapping[str, Any]], ...]
+
+COMPLETENESS: Judged = (("gap_above_tolerance", {}),)
+SMALL = ("small_difference", {"at_most": 0.5})
+SAME = ("self_similarity", {"at_least": 0.8})
+RANDOMIZATION: Judged = (
     ("signed_similarity", {"position": "top"}),
     ("signed_null_similarity", {}),
     ("absolute_null_similarity", {}),
@@ -128,19 +133,19 @@ GRADIENT = {"method": "gradient"}
 CASES = (
     Case(
         "digits CNN, 512 samples", "attribution/completeness", ("digits_cnn", "digits"), 512,
-        {"explainer": {"method": "integrated-gradients", "steps": 64}}, (("gap_above_tolerance", {}),), ("small_difference", {"at_most": 0.5}),
+        {"explainer": {"method": "integrated-gradients", "steps": 64}}, COMPLETENESS, SMALL,
     ),
     Case(
         "digits CNN, 512 samples", "attribution/parameter-randomization", ("digits_cnn", "digits"), 512,
-        {"explainer": GRADIENT}, RANDOMIZATION, ("self_similarity", {"at_least": 0.8}),
+        {"explainer": GRADIENT}, RANDOMIZATION, SAME,
     ),
     Case(
         "ResNet-18, 16 samples", "attribution/completeness", ("resnet18", "images"), 16,
-        {"explainer": {"method": "integrated-gradients", "steps": 16, "block": 64}}, (("gap_above_tolerance", {}),), ("small_difference", {"at_most": 0.5}),
+        {"explainer": {"method": "integrated-gradients", "steps": 16, "block": 64}}, COMPLETENESS, SMALL,
     ),
     Case(
         "ResNet-18, 16 samples", "attribution/parameter-randomization", ("resnet18", "images"), 16,
-        {"explainer": GRADIENT, "seeds": 2, "most_stages": 6}, RANDOMIZATION, ("self_similarity", {"at_least": 0.8}),
+        {"explainer": GRADIENT, "seeds": 2, "most_stages": 6}, RANDOMIZATION, SAME,
     ),
 )  # fmt: skip
 

@@ -1,4 +1,7 @@
-"""How long a person waits before anything happens: ``method-cards --help`` should take under 0.4 s. Run: ``python -m benchmarks.start_up``."""
+"""How long a person waits before anything happens: ``method-cards --help`` should take under 0.4 s.
+
+Run: ``python -m benchmarks.start_up``.
+"""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 from method_cards.adapters import ADAPTERS, TASKS, as_logits, call, token_ids
 from method_cards.check import Context
 from method_cards.errors import CheckError, InputError
-from method_cards.measurement import Measurements
 from method_cards.execution import Options, Silent, measure
+from method_cards.measurement import Measurements
 from method_cards.subject import Subject
 from method_checks.attribution.completeness import Completeness
 from method_checks.attribution.explainers import Gradient, IntegratedGradients
@@ -192,7 +192,8 @@ def bert() -> nn.Module:
             vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
             max_position_embeddings=16, num_labels=3, pad_token_id=0, initializer_range=0.5,
         )  # fmt: skip
-        return transformers.BertForSequenceClassification(config).eval()
+        model: nn.Module = transformers.BertForSequenceClassification(config)
+        return model.eval()
 
 
 @cache
@@ -247,7 +248,7 @@ def test_texts_and_their_token_ids_are_one_and_the_same() -> None:
         assert view.mask is not None
         found = view.as_map(Gradient().explain(view, generator))
         maps.append(torch.cat([row[kept] for row, kept in zip(found, view.mask, strict=True)]))
-    assert torch.allclose(*maps, atol=1e-5)
+    assert torch.allclose(maps[0], maps[1], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["texts", "ids"])
@@ -347,7 +348,8 @@ def gpt() -> nn.Module:
             bos_token_id=0,
             eos_token_id=0,
         )
-        return transformers.GPT2LMHeadModel(config).eval()
+        model: nn.Module = transformers.GPT2LMHeadModel(config)
+        return model.eval()
 
 
 def language_subject(count: int = 40) -> Subject:

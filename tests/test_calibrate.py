@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import pytest
 
 from method_cards import calibration
-from method_cards.calibrate import Calibration, attempt, calibrate, keep
 from method_cards.calibrate import Trial as OneTrial
+from method_cards.calibrate import attempt, calibrate, keep
+from method_cards.calibration import Calibration
 from method_cards.catalog import LoadedCard
 from method_cards.check import Control
 from method_cards.errors import InputError

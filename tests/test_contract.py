@@ -183,7 +183,7 @@ def test_it_leaves_the_model_as_it_was(entry: Entry, stopped: bool) -> None:
     """Values, gradients, flags, modes, hooks and all random states are untouched, whether it ends or is stopped, without the engine's help."""
     check = default(entry)
     subject = replace(control(entry), model=deepcopy(control(entry).model))
-    next(subject.model.parameters()).requires_grad_(requires_grad=False)
+    next(subject.model.parameters()).requires_grad_(False)
     before = state_of(subject.model)
     measuring = check.measure(subject, Context(subject, SAMPLES, batch_size=32, scope=check.id))
     for number, _ in enumerate(measuring):

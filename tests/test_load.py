@@ -187,7 +187,7 @@ def broken(folder: Path, kind: str) -> Path:
 def test_damaged_weights_are_refused(kind: str, tmp_path: Path) -> None:
     """An empty, cut-off or scrambled file is bad input that names the file."""
     path = broken(tmp_path, kind)
-    with pytest.raises(InputError, match="cannot be read as weights|could run code") as error:
+    with pytest.raises(InputError, match=r"cannot be read as weights|could run code") as error:
         load.state(path)
     assert str(path) in str(error.value)
 
@@ -209,7 +209,7 @@ def test_torchscript_and_exported_programs_are_refused(tmp_path: Path) -> None:
     torch.export.save(torch.export.export(nn.Linear(3, 2).eval(), example), tmp_path / "model.pt2")
     (tmp_path / "script.pt").write_bytes((tmp_path / "model.pt2").read_bytes())
     for name in ("model.pt2", "script.pt"):
-        with pytest.raises(InputError, match="cannot be read as weights|could run code"):
+        with pytest.raises(InputError, match=r"cannot be read as weights|could run code"):
             load.state(tmp_path / name)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from method_cards.check import Passes
+from method_cards.errors import InputError
 from method_cards.plan import Plan, plan
 from method_cards.registry import Entry, Registry
 from method_cards.subject import Subject
@@ -129,16 +130,12 @@ def test_a_check_says_when_it_does_not_apply(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("check", "reason"),
     [
-        (
-            binding("toy/script", [criterion("ones", at_most=1.0)]),
-            'no check is called "toy/script". Did you mean "toy/scripted"?',
-        ),
         (scripted(shrae=0.5), "shrae"),
         (scripted(share="half"), "share"),
     ],
 )
 def test_a_check_that_cannot_be_used_costs_its_own_verdict(check: dict[str, Any], reason: str, tmp_path: Path) -> None:
-    """An unknown check or parameter makes its prescription errored, and the others are planned."""
+    """A wrong parameter makes its prescription errored, and the others are planned."""
     found = planned(tmp_path, [prescription("itself", check=check), prescription("other")])
     outcome, text = reasons(found)["itself"]
     assert outcome is Outcome.ERRORED
@@ -152,9 +149,10 @@ def test_a_question_is_unanswered(tmp_path: Path) -> None:
 
 
 def network(value: float = 0.1) -> Subject:
-    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    first = nn.Linear(4, 8)
+    model = nn.Sequential(first, nn.ReLU(), nn.Linear(8, 3)).eval()
     with torch.no_grad():
-        model[0].weight.fill_(value)
+        first.weight.fill_(value)
     return Subject(
         "toy",
         "tabular-classification",
@@ -173,15 +171,15 @@ def test_a_model_that_gives_nan_costs_only_the_checks_that_see_it(tmp_path: Path
     assert [step.check.id for step in found.steps] == [Scripted.id]
 
 
-def test_a_wrong_explainer_costs_only_the_checks_that_use_it(tmp_path: Path) -> None:
-    """A misspelt explanation method is said with what was meant."""
+def test_what_is_named_and_is_not_there_is_bad_input(tmp_path: Path) -> None:
+    """A misspelt explanation method or check ends the run before it begins, with what was meant."""
     subject = network()
     subject.explainer = {"method": "gradeint"}
-    found = planned(tmp_path, [prescription("explained", check=COMPLETE), prescription("blind")], subject)
-    outcome, reason = reasons(found)["explained"]
-    assert outcome is Outcome.ERRORED
-    assert 'unknown method "gradeint". Did you mean "gradient"?' in reason
-    assert len(found.steps) == 1
+    with pytest.raises(InputError, match=r'unknown method "gradeint". Did you mean "gradient"\?'):
+        planned(tmp_path, [prescription("explained", check=COMPLETE), prescription("blind")], subject)
+    unknown = binding("toy/script", [criterion("ones", at_most=1.0)])
+    with pytest.raises(InputError, match=r'no check is called "toy/script". Did you mean "toy/scripted"\?'):
+        planned(tmp_path, [prescription("itself", check=unknown), prescription("other")])
 
 
 def test_planning_leaves_the_model_as_it_was(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 import method_cards
-from method_cards.registry import Registry
+from method_cards.catalog import Catalog
+from method_cards.registry import Entry, Registry
 from tests.helpers import REPOSITORY, command, python
 
 SOURCES = [*(REPOSITORY / "method_cards").rglob("*.py"), *(REPOSITORY / "checks").rglob("*.py")]
@@ -221,11 +222,12 @@ def test_pre_commit_runs_what_the_tests_run() -> None:
 
 def test_every_test_states_its_rule() -> None:
     """Each test function has a docstring of one sentence or two."""
-    silent = []
-    for path in (REPOSITORY / "tests").rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node):
-                silent.append(f"{relative(path)}:{node.lineno} {node.name}")
+    silent = [
+        f"{relative(path)}:{node.lineno} {node.name}"
+        for path in (REPOSITORY / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
     assert not silent
 
 
@@ -240,3 +242,13 @@ def test_bundled_modules_can_be_imported() -> None:
             .parts
         )
         importlib.import_module(".".join(parts).removesuffix(".__init__"))
+
+
+@pytest.mark.parametrize("entry", Registry.installed(), ids=lambda entry: entry.id)
+def test_the_sources_of_a_check_stand_in_the_bibliography(entry: Entry) -> None:
+    """What a bundled check's page names as its sources are keys of references.bib, so that readers get links."""
+    if not entry.distribution.startswith("method-cards "):
+        pytest.skip("another package's bibliography is its own")
+    keys = [key.strip() for key in entry.load().page().sections["Sources"].replace("\n", " ").split(";")]
+    assert keys
+    assert set(keys) <= set(Catalog.installed().references)

@@ -48,9 +48,11 @@ class Catalog:
 
     Attributes:
         cards: The cards.
+        references: Every work in a bibliography beside the cards, by key, whether a card rests on it or not.
     """
 
     cards: Mapping[str, LoadedCard]
+    references: Mapping[str, Reference] = field(default_factory=dict, repr=False)
 
     @classmethod
     def installed(cls, extra: Iterable[Path | str] = ()) -> Catalog:
@@ -73,7 +75,8 @@ class Catalog:
         for folder in folders:
             loading.add(folder if isinstance(folder, CardFolder) else CardFolder(Path(folder), str(folder)))
         catalog = cls(
-            {item.card.id: item for item in sorted(loading.cards, key=lambda item: (item.family, item.card.id))}
+            {item.card.id: item for item in sorted(loading.cards, key=lambda item: (item.family, item.card.id))},
+            loading.references,
         )
         if not loading.problems:  # else a card may seem to be missing because it is broken
             loading.problems += catalog.dangling()
@@ -128,6 +131,7 @@ class _Loading:
 
     def __init__(self) -> None:
         self.cards: list[LoadedCard] = []
+        self.references: dict[str, Reference] = {}
         self.problems: list[Problem] = []
         self._roots: set[Path] = set()
         self._by_id: dict[str, Path] = {}
@@ -146,6 +150,7 @@ class _Loading:
             self._refuse(folder.path, f"holds no card: put one into <family>/<card>/{FILE}, or leave the folder out")
             return
         references = self._bibliography(folder.path / BIBLIOGRAPHY)
+        self.references |= references or {}
         for path in files:
             self._card(path, folder, references)
 

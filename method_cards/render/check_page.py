@@ -52,7 +52,7 @@ def cited(text: str, source: Source) -> str:
     """Text in which keys of the bibliography become author and year, with a link."""
 
     def mark(found: re.Match[str]) -> str:
-        work = source.references.get(found[0])
+        work = source.catalog.references.get(found[0])
         if work is None:
             return found[0]
         return f"[{work.short}]({work.link})" if work.link else work.short

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from method_cards.calibration import Calibration, Calibrations
     from method_cards.card import CheckBinding
-    from method_cards.catalog import LoadedCard, Reference
+    from method_cards.catalog import LoadedCard
     from method_cards.check import Check
     from method_cards.record import Execution, Record
     from method_cards.verdict import Outcome, Verdict
@@ -77,11 +77,6 @@ class Source:
 
     def _is_current(self, card: str, kept: Record) -> bool:
         return card in self.catalog and kept.cards.get(card) == self.catalog.get(card).document.sha256
-
-    @cached_property
-    def references(self) -> dict[str, Reference]:
-        """All works that any card rests on, by key."""
-        return {key: reference for loaded in self.cards for key, reference in loaded.references.items()}
 
     def check(self, check: str) -> type[Check] | str:
         """The class of a check, or why it cannot be had."""

@@ -184,8 +184,11 @@ def test_a_failed_verdict_is_one_click_from_the_board(site: str, browser: Browse
 def test_search_finds_a_card_without_a_server_of_its_own(site: str, browser: Browser) -> None:
     """The search of the site answers from its own index."""
     with Visit(browser) as visit:
-        visit.page.goto(site)
-        visit.page.locator(".md-search__input").fill("randomised")
+        visit.page.goto(site, wait_until="networkidle")
+        visit.page.locator(".md-search__input").click()
+        ready = "!document.querySelector('.md-search-result__meta').textContent.includes('Initializing')"
+        visit.page.wait_for_function(ready)
+        visit.page.locator(".md-search__input").press_sequentially("randomised")
         visit.page.locator(".md-search-result__item").first.wait_for()
         assert "Saliency maps" in visit.page.locator(".md-search-result__list").inner_text()
 
