@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -15,9 +17,11 @@ from torch.utils.data import Dataset
 
 from method_cards.adapters import ADAPTERS, TASKS, as_logits, call, token_ids
 from method_cards.check import Context
+from method_cards.engine import run
 from method_cards.errors import CheckError, InputError
 from method_cards.execution import Options, Silent, measure
 from method_cards.measurement import Measurements
+from method_cards.project import Project
 from method_cards.subject import Subject
 from method_checks.attribution.completeness import Completeness
 from method_checks.attribution.explainers import Gradient, IntegratedGradients
@@ -407,3 +411,40 @@ def test_a_model_is_called_as_its_forward_says() -> None:
 
     assert call(Takes(), {"x": torch.ones(1)}) == {"x": torch.ones(1)}
     assert torch.equal(call(Takes(), torch.ones(1)), torch.ones(1))
+
+
+# From method-cards.yaml
+
+TEXT_PROJECT = """
+import torch
+from tests.test_adapters import bert, texts, tokenizer
+
+def build():
+    return bert()
+
+def words():
+    return tokenizer()
+
+def test():
+    return texts(), torch.arange(40) % 3
+"""
+
+
+def test_a_text_classifier_with_its_tokenizer_is_run_from_a_project(tmp_path: Path) -> None:
+    """The tokenizer that method-cards.yaml names encodes the texts of the split, and the bundled card is decided."""
+    (tmp_path / "model.py").write_text(TEXT_PROJECT, encoding="utf-8")
+    subject = {
+        "task": "text-classification",
+        "model": "model.py:build",
+        "tokenizer": "model.py:words",
+        "data": {"test": "model.py:test"},
+        "explainer": {"method": "integrated-gradients", "steps": 32},
+        "cards": ["integrated-gradients"],
+    }
+    (tmp_path / "method-cards.yaml").write_text(
+        json.dumps({"schema_version": 1, "samples": 40, "subjects": {"bert": subject}}), encoding="utf-8"
+    )
+    found, _ = run(Project.load(tmp_path), "bert")
+    assert found.executions
+    assert all(execution.status in ("complete", "stopped_early") for execution in found.executions)
+    assert all(split.sha256 for execution in found.executions for split in execution.splits)

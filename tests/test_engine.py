@@ -412,3 +412,72 @@ def test_a_run_never_writes_outside_its_folder(tmp_path: Path) -> None:
     after = {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts}
     assert {path.relative_to(inside).parts[0] for path in after - before} == {"records"}
     assert REPOSITORY not in inside.parents
+
+
+# What must never pass, from end to end
+
+BROKEN = """
+import torch
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = torch.nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.inner(x.flatten(1)) {change}
+
+def build():
+    return Model().eval()
+
+def train():
+    return data(0)
+
+def test():
+    return data(1)
+
+def data(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(200, 1, 8, 8, generator=generator), torch.randint(10, (200,), generator=generator)
+
+def zero(model, inputs, targets):
+    return torch.zeros_like(inputs)
+
+def nothing(model, inputs, targets):
+    return inputs * float("nan")
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "explainer", "reason"),
+    [
+        ("* float('nan')", {"method": "integrated-gradients", "steps": 8}, "NaN or infinite"),
+        ("* 0", {"method": "integrated-gradients", "steps": 8}, ""),
+        ("", {"callable": "model.py:zero"}, ""),
+        ("", {"callable": "model.py:nothing"}, "NaN or infinite"),
+    ],
+    ids=["NaN outputs", "constant outputs", "all-zero explainer", "NaN explainer"],
+)
+def test_nothing_broken_ever_passes_a_bundled_card(
+    change: str, explainer: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    """A broken model or explainer passes no prescription on explanations, and each refusal has its reason."""
+    subject = {
+        "task": "image-classification",
+        "model": "model.py:build",
+        "data": {"train": "model.py:train", "test": "model.py:test"},
+        "explainer": explainer,
+        "cards": ["integrated-gradients"],
+    }
+    (tmp_path / "model.py").write_text(BROKEN.replace("{change}", change), encoding="utf-8")
+    config = {"schema_version": 1, "samples": 64, "subjects": {"broken": subject}}
+    (tmp_path / "method-cards.yaml").write_text(json.dumps(config), encoding="utf-8")
+    found, path = run(Project.load(tmp_path), "broken")
+    assert not [verdict.id for verdict in found.verdicts if verdict.outcome is Outcome.PASSED]
+    decided = [item for item in found.verdicts if item.outcome not in (Outcome.UNANSWERED, Outcome.NOT_APPLICABLE)]
+    assert decided
+    assert all(item.reason for item in found.verdicts)
+    assert not reason or any(reason in item.reason for item in decided)
+    assert found.exit_status == 1
+    assert record.read(path) == found

@@ -244,7 +244,7 @@ def test_bundled_modules_can_be_imported() -> None:
         importlib.import_module(".".join(parts).removesuffix(".__init__"))
 
 
-@pytest.mark.parametrize("entry", Registry.installed(), ids=lambda entry: entry.id)
+@pytest.mark.parametrize("entry", tuple(Registry.installed()), ids=lambda entry: entry.id)
 def test_the_sources_of_a_check_stand_in_the_bibliography(entry: Entry) -> None:
     """What a bundled check's page names as its sources are keys of references.bib, so that readers get links."""
     if not entry.distribution.startswith("method-cards "):
