@@ -96,7 +96,11 @@ def setup(subject: str, subjects: Sequence[str], project: str) -> str:
     choice = f"  # or {', '.join(map(json.dumps, others))}" if others else ""
     if not subject:
         choice = "  # the name of a model in method-cards.yaml that this card applies to"
-    lines = ["from method_cards import Options, Project, run", "from method_cards.render.notebook import apart, show", ""]
+    lines = [
+        "from method_cards import Options, Project, run",
+        "from method_cards.render.notebook import apart, show",
+        "",
+    ]
     lines.append(
         "# The folder of method-cards.yaml, relative to this notebook; single checks are kept apart from whole runs."
     )

@@ -106,7 +106,9 @@ def why(record: Record) -> str:
     if reasons:
         return listed(reasons)
     waiting = sum(verdict.is_must and verdict.outcome is Outcome.UNANSWERED for verdict in record.verdicts)
-    return "every MUST that a check decides passed" + (f"; {plural(waiting, 'MUST')} wait for an answer" if waiting else "")
+    return "every MUST that a check decides passed" + (
+        f"; {plural(waiting, 'MUST')} wait for an answer" if waiting else ""
+    )
 
 
 def rates(found: Calibration) -> str:
