@@ -53,7 +53,13 @@ class Adapter(ABC):
 
     def losses(self, inputs: Tensor | dict[str, Tensor], targets: Tensor) -> Tensor:
         """Cross-entropy in nats of each example, ``(batch,)``."""
-        return torch.nn.functional.cross_entropy(self.outputs(inputs), targets, reduction="none")
+        logits = self.outputs(inputs).double()  # in single precision, all losses of a confident model would be 0
+        if len(targets) and not bool(((targets >= 0) & (targets < logits.shape[1])).all()):
+            raise CheckError(
+                f"targets go from {int(targets.min())} to {int(targets.max())}, but the model's {logits.shape[1]} outputs are "
+                "numbered from 0; map the labels to these numbers in the data"
+            )
+        return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
     @abstractmethod
     def features(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:

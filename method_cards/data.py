@@ -137,13 +137,17 @@ class Split:
             raise InputError(
                 f'data split "{self.name}": targets are {_described(targets)}; give a tensor of class numbers'
             )
-        if labels.is_floating_point() and not bool((labels == labels.round()).all()):
+        if labels.is_floating_point() and not bool((labels.isfinite() & (labels == labels.round())).all()):
             raise InputError(
                 f'data split "{self.name}": targets must be class numbers (integers), not {labels.dtype} values'
             )
         lengths = {len(part) for part in parts}
         if lengths != {len(labels)}:
             raise InputError(f'data split "{self.name}": {sorted(lengths)} inputs but {len(labels)} targets')
+        if labels.is_complex() or labels.dim() > 2 or (labels.dim() == 2 and labels.shape[1] != 1):  # noqa: PLR2004
+            raise InputError(
+                f'data split "{self.name}": targets of shape {tuple(labels.shape)} are not class numbers; give one integer for each example'
+            )
         one_column = labels.dim() == 2 and labels.shape[1] == 1  # noqa: PLR2004  (example, column)
         return inputs, labels.long().squeeze(1) if one_column else labels.long()
 

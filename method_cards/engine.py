@@ -95,11 +95,12 @@ def prepare(project: Project, subject: str, options: Options) -> Plan:
     for name in options.only:
         if name not in known:
             raise InputError(f'no prescription is called "{name}".{did_you_mean(name, known)}')
+    seed = project.config.seed if options.seed is None else options.seed
     return plan(
-        project.build(subject, device(options.device)),
+        project.build(subject, device(options.device), seed),
         cards,
         project.registry,
-        seed=project.config.seed if options.seed is None else options.seed,
+        seed=seed,
         samples=project.config.samples if options.samples is None else options.samples,
         only=options.only,
     )
@@ -177,6 +178,10 @@ def device(name: str) -> str:
     if not available.get(kind, False):
         present = ", ".join(kind for kind, there in available.items() if there)
         raise InputError(f'device "{name}" is not available to torch {torch.__version__} here; available: {present}')
+    try:
+        torch.empty(0, device=name)
+    except RuntimeError as error:
+        raise InputError(f'device "{name}" cannot be used: {str(error).splitlines()[0]}') from error
     return name
 
 
@@ -187,7 +192,19 @@ def _execution(
     began = time.perf_counter()
     status, cause, measurements = measure(step, context, options, progress)
     seconds = time.perf_counter() - began
-    arrays = [(f"{number}-{name}.npy", pictures.values) for name, pictures in measurements.pictures.items()]
+    try:
+        series = record.data_of(measurements)
+        arrays = [(f"{number}-{name}.npy", pictures.values) for name, pictures in measurements.pictures.items()]
+        shown = tuple(
+            _pictures_data(pictures, file)
+            for pictures, (file, _) in zip(measurements.pictures.values(), arrays, strict=True)
+        )
+    except Exception as error:  # noqa: BLE001  (what a check yields costs its own verdict and no other)
+        status, cause, series, arrays, shown = "errored", f"what it yielded cannot be kept: {error}", (), [], ()
+    try:
+        splits = _splits(context, step)
+    except KeyboardInterrupt:  # what was measured is kept
+        status, cause, splits = "interrupted", "Ctrl-C", ()
     execution = Execution(
         check=step.check.id,
         version=step.check.version,
@@ -199,12 +216,9 @@ def _execution(
         seconds=round(seconds, 3),
         forward=step.passes.forward,
         backward=step.passes.backward,
-        splits=_splits(context, step),
-        measurements=record.data_of(measurements),
-        pictures=tuple(
-            _pictures_data(pictures, file)
-            for pictures, (file, _) in zip(measurements.pictures.values(), arrays, strict=True)
-        ),
+        splits=splits,
+        measurements=series,
+        pictures=shown,
     )
     return execution, measurements, arrays
 
@@ -221,7 +235,10 @@ def _verdict(bound: Any, execution: Execution, measurements: Measurements, numbe
             execution=number,
         )
     complete = execution.status == "complete"
-    judged = judge.judge(binding, measurements, complete=complete, early=execution.status == "stopped_early")
+    try:
+        judged = judge.judge(binding, measurements, complete=complete, early=execution.status == "stopped_early")
+    except Exception as error:  # noqa: BLE001  (what a check yields costs its own verdict and no other)
+        return verdict_of(bound, Outcome.ERRORED, f"What was measured cannot be judged: {error}", execution=number)
     return verdict_of(
         bound, judged.outcome, judged.reason, criteria=judged.criteria, gates=judged.gates, execution=number
     )
@@ -230,10 +247,14 @@ def _verdict(bound: Any, execution: Execution, measurements: Measurements, numbe
 def _run_folder(parent: Path, started: dt.datetime, *, partial: bool) -> Path:
     name = started.strftime("%Y%m%dT%H%M%SZ") + (record.PARTIAL if partial else "")
     number = 1
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{parent}: cannot be made: {error.strerror}; records are kept there") from error
     while True:
         folder = parent / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
         except FileExistsError:
             number += 1
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,17 +13,25 @@ from pathlib import Path
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on, and the platform."""
     found = {"python": sys.version.split()[0], "platform": platform.platform(terse=True), "machine": platform.machine()}
-    for package in ("method-cards", "torch", "numpy", "scipy", "scikit-learn", "transformers"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    found |= _packages()
     if "torch" in sys.modules:
         torch = sys.modules["torch"]
         if torch.cuda.is_available():
             found["cuda"] = str(torch.version.cuda)
             found["gpu"] = torch.cuda.get_device_name()
         found["threads"] = str(torch.get_num_threads())
+    return found
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Versions of the installed packages; read once, since it takes as long as a small check."""
+    found = {}
+    for package in ("method-cards", "torch", "numpy", "scipy", "scikit-learn", "transformers"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
     return found
 
 

@@ -19,9 +19,13 @@ from method_cards.errors import CheckError, MethodCardsError
 from method_cards.lazy import torch
 from method_cards.measurement import Exact, Measurements, PerSample, Pictures, Series, TwoGroups, Yielded
 from method_cards.plan import Plan, Step
+from method_cards.randomness import seeded
 from method_cards.record import Execution, ExecutionStatus
 from method_cards.subject import preserved
 from method_cards.verdict import Verdict
+
+LONGEST = 1e7
+"""Seconds that a timer can count; about four months."""
 
 GROWTH = 1.25
 """How much the number of samples must have grown before it is looked at again whether everything is decided."""
@@ -136,6 +140,7 @@ def _measure(
     try:
         with (
             preserved(context.subject),
+            seeded(context.number("global")),
             _time_limit(options.time_limit),
             _closing(step.check.measure(context.subject, context)) as measured,
         ):
@@ -174,6 +179,10 @@ def _declared(step: Step, yielded: Yielded) -> Yielded:
     kind = Series.of(yielded).kind
     if kind != quantity.kind:
         raise CheckError(f'the check yielded "{yielded.name}" as {kind}, but declares it as {quantity.kind}')
+    if kind != "auc" and tuple(yielded.range) != tuple(quantity.range):
+        raise CheckError(
+            f'the check yielded "{yielded.name}" on {yielded.range}, but declares its range as {quantity.range}'
+        )
     return yielded
 
 
@@ -201,7 +210,7 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, up)
     assert seconds is not None
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, LONGEST), 0.5)
     try:
         yield
     finally:

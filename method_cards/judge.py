@@ -13,7 +13,7 @@ from method_cards.intervals import Interval
 from method_cards.measurement import Measurements, Series
 from method_cards.verdict import CriterionResult, IntervalData, Outcome, Verdict
 
-ANYTIME = ("exact", "mean")
+ANYTIME = ("mean",)
 """Kinds of measurement whose decision holds at every stopping time; the others are decided once, at the planned n."""
 
 LEAST_SAMPLES = 8

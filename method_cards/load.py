@@ -90,7 +90,9 @@ def state(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
         ) from error
     if isinstance(loaded, torch.nn.Module):
         return loaded.state_dict()
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()
+    ):
         raise InputError(
             f"{path}: holds a {type(loaded).__name__}, not a state dict (tensors by name); save `model.state_dict()`"
         )
@@ -103,6 +105,10 @@ def fill(model: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
     Raises:
         InputError: Names or shapes differ; both sides are named.
     """
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(
+            f"the model is a {type(model).__name__}, not a torch.nn.Module; the callable must return a module"
+        )
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

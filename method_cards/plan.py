@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from method_cards.check import Check, Passes
-from method_cards.errors import InputError, MethodCardsError
+from method_cards.errors import InputError, MethodCardsError, did_you_mean
 from method_cards.registry import Entry, Registry
 from method_cards.subject import preserved
 from method_cards.verdict import Outcome, Verdict
@@ -174,7 +174,8 @@ def _step(
         return verdict_of(
             bound,
             Outcome.NOT_APPLICABLE,
-            f'{binding.id} needs the data split "{missing[0]}", which the subject does not have.',
+            f'{binding.id} needs the data split "{missing[0]}", which the subject does not have.'
+            + did_you_mean(missing[0], subject.data),
         )
     if reason:
         return verdict_of(bound, Outcome.NOT_APPLICABLE, reason)

@@ -7,24 +7,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from method_cards import document, load
 from method_cards.card import CheckBinding
 from method_cards.catalog import Catalog, LoadedCard
 from method_cards.document import Document
 from method_cards.errors import DocumentError, InputError, Problem, did_you_mean
+from method_cards.lazy import torch
+from method_cards.randomness import seeded
 from method_cards.registry import Registry
 from method_cards.verdict import Answer, Waiver
 
 if TYPE_CHECKING:
-    from torch import nn
 
     from method_cards.subject import Subject
 
 FILE = "method-cards.yaml"
+
+SubjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""Letters, digits, dots, hyphens and underscores: records are kept in a folder of this name."""
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -85,7 +89,7 @@ class ProjectConfig(_Part):
     """Every random number of a run follows from it."""
     samples: int = Field(default=512, ge=1)
     """How many examples a check measures at most, unless a card asks for more."""
-    subjects: dict[str, SubjectConfig] = Field(min_length=1)
+    subjects: dict[SubjectName, SubjectConfig] = Field(min_length=1)
     """The models to check, by a short name."""
 
 
@@ -203,40 +207,53 @@ class Project:
             self.catalog.get(card)
         return [self.catalog.get(card) for card in (only or listed)]
 
-    def build(self, subject: str, device: str = "cpu") -> Subject:
+    def build(self, subject: str, device: str = "cpu", seed: int = 0) -> Subject:
         """Run the person's code: build the model, load its weights, make its data, and put the model on the device.
+
+        Args:
+            subject: Its name.
+            device: Where the model is put.
+            seed: What the code's own random numbers follow from, if it draws any.
 
         Raises:
             InputError: Something cannot be loaded or does not fit; the message names the file and what to do.
         """
-        from method_cards.subject import Subject
-
         config = self.subject_config(subject)
         where = f'{self.document.path}: subject "{subject}"'
         try:
-            model: nn.Module = load.called(config.model, self.folder)
-            if config.weights is not None:
-                path = self.folder / config.weights
-                load.fill(model, load.state(path, trust=config.trust), str(path))
-            explainer: Any = config.explainer
-            if explainer is not None and "callable" in explainer:
-                explainer = load.attribute(str(explainer["callable"]), self.folder)
-            return Subject(
-                id=subject,
-                task=config.task,
-                model=model.to(device) if hasattr(model, "to") else model,
-                data={name: load.called(reference, self.folder) for name, reference in config.data.items()},
-                title=config.title,
-                classes=config.classes,
-                layers=config.layers,
-                explainer=explainer,
-                replicas=tuple(partial(load.state, self.folder / path, trust=config.trust) for path in config.replicas),
-                tokenizer=load.called(config.tokenizer, self.folder) if config.tokenizer else None,
-                attribute_to=config.attribute_to,
-            )
+            with seeded(seed):
+                return self._built(subject, config, device)
         except InputError as error:
             message = str(error).removeprefix(f'subject "{subject}": ')
             raise InputError(f"{where}: {message}") from error
+        except Exception as error:
+            raise InputError(f"{where}: cannot be built: {type(error).__name__}: {error}") from error
+
+    def _built(self, subject: str, config: SubjectConfig, device: str) -> Subject:
+        from method_cards.subject import Subject
+
+        model: Any = load.called(config.model, self.folder)
+        if config.weights is not None:
+            path = self.folder / config.weights
+            load.fill(model, load.state(path, trust=config.trust), str(path))
+        explainer: Any = config.explainer
+        if explainer is not None and "callable" in explainer:
+            explainer = load.attribute(str(explainer["callable"]), self.folder)
+        for path in config.replicas:
+            load.state(self.folder / path, trust=config.trust)
+        return Subject(
+            id=subject,
+            task=config.task,
+            model=model.to(device) if isinstance(model, torch.nn.Module) else model,
+            data={name: load.called(reference, self.folder) for name, reference in config.data.items()},
+            title=config.title,
+            classes=config.classes,
+            layers=config.layers,
+            explainer=explainer,
+            replicas=tuple(partial(load.state, self.folder / path, trust=config.trust) for path in config.replicas),
+            tokenizer=load.called(config.tokenizer, self.folder) if config.tokenizer else None,
+            attribute_to=config.attribute_to,
+        )
 
     def waiver(self, subject: str, prescription: str, today: dt.date) -> tuple[Waiver | None, bool]:
         """The waiver for a prescription, and whether it has expired."""

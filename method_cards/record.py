@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from method_cards.errors import InputError
 from method_cards.measurement import Kind, Measurements, Pictures, Series
-from method_cards.verdict import Verdict
+from method_cards.verdict import Outcome, Verdict
 
 SCHEMA_VERSION = 1
 
@@ -172,8 +172,22 @@ class Record(_Data):
 
     @property
     def exit_status(self) -> int:
-        """0 when every MUST that a check decides passed and nothing errored, else 1; questions that wait for a person do not count."""
-        return int(self.status == "interrupted" or any(item.stops for item in self.verdicts))
+        """0 when every MUST that applies and that a check decides passed, else 1; questions that wait for a person do not count.
+
+        A card of which no check applied ends with 1, too: nothing was found out about it.
+        """
+        bad = self.status == "interrupted" or self.idle_cards or any(item.stops for item in self.verdicts)
+        return int(bool(bad))
+
+    @property
+    def idle_cards(self) -> tuple[str, ...]:
+        """Cards that were asked for, whose checks all do not apply to the subject."""
+        asked = {card: [item for item in self.of_card(card) if not item.question] for card in self.cards}
+        return tuple(
+            card
+            for card, checked in asked.items()
+            if checked and all(item.outcome is Outcome.NOT_APPLICABLE for item in checked)
+        )
 
     def of_card(self, card: str) -> list[Verdict]:
         """The verdicts about the prescriptions of one card, in the card's order."""

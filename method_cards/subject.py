@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -113,7 +114,7 @@ class Subject:
     @property
     def device(self) -> torch.device:
         """Where the model's first parameter or buffer lives; the CPU for a model without either."""
-        for tensor in (*self.model.parameters(), *self.model.buffers()):
+        for tensor in chain(self.model.parameters(), self.model.buffers()):
             return tensor.device
         return torch.device("cpu")
 
@@ -148,7 +149,7 @@ class Subject:
         """
         with torch.no_grad():
             logits = self.adapter.outputs(batch.inputs)
-        return finite(logits, "the model's output", batch)
+        return finite(_one_each(logits, len(batch)), "the model's output", batch)
 
     def losses(self, batch: Batch) -> Tensor:
         """Loss in nats of each example, ``(batch,)``, without gradients: cross-entropy, or mean token loss for language models.
@@ -157,12 +158,7 @@ class Subject:
             CheckError: A loss is NaN or infinite, or a target is not a class of the model.
         """
         with torch.no_grad():
-            try:
-                losses = self.adapter.losses(batch.inputs, batch.targets)
-            except (IndexError, RuntimeError) as error:
-                raise CheckError(
-                    f"the loss cannot be computed: {error}; do the targets number the model's outputs from 0?"
-                ) from error
+            losses = self.adapter.losses(batch.inputs, batch.targets)
         return finite(losses, "the model's loss", batch)
 
     def view(self, batch: Batch, targets: Tensor | None = None) -> View:
@@ -171,7 +167,7 @@ class Subject:
         explained = self.outputs(batch).argmax(1) if targets is None else targets
 
         def outputs(at: Tensor, rows: Tensor) -> Tensor:
-            return self.adapter.outputs_at(at, _rows(batch.inputs, rows))
+            return _one_each(self.adapter.outputs_at(at, _rows(batch.inputs, rows)), len(rows))
 
         return View(
             self.model, batch, features, explained, outputs, self.adapter.as_map, self.adapter.mask(batch.inputs)
@@ -180,14 +176,23 @@ class Subject:
     def parameters_sha256(self) -> str:
         """SHA-256, in hexadecimal, of all parameters and buffers with their names, types and shapes."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
+        for name, value in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
-            update_digest(digest, tensor)
+            if isinstance(value, torch.Tensor):
+                update_digest(digest, value)
         return digest.hexdigest()
 
     def data_sha256(self, split: str, indices: Sequence[int]) -> str:
         """SHA-256, in hexadecimal, of these examples of a split."""
         return fingerprint(*self.split(split).take(indices))
+
+
+def _one_each(logits: Tensor, examples: int) -> Tensor:
+    if len(logits) != examples:
+        raise CheckError(
+            f"the model gave {len(logits)} rows of logits for {examples} examples; does it squeeze the batch away, or mix examples?"
+        )
+    return logits
 
 
 def finite(values: Tensor, what: str, batch: Batch) -> Tensor:

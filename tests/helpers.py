@@ -37,7 +37,7 @@ COUNT = Quantity("count", "exact", "how many examples there are", range=(0.0, fl
 SEPARATION = Quantity("separation", "auc", "chance that an example of the first half scores above one of the second")
 
 Behaviour = Literal[
-    "well", "raise", "exit", "recurse", "sleep", "spin", "swallow", "nan", "outside", "undeclared", "text", "wrong-kind", "escape",
+    "well", "raise", "exit", "recurse", "sleep", "spin", "swallow", "nan", "outside", "undeclared", "text", "wrong-kind", "wrong-range", "escape",
     "nothing", "interrupt", "kill", "touch", "linger", "not-iterable",
 ]  # fmt: skip
 
@@ -192,6 +192,7 @@ _NONSENSE: dict[str, Callable[[], Iterator[Any]]] = {
     "undeclared": lambda: iter([Quantity("surprise", "exact", "not declared").exact(1.0)]),
     "text": lambda: iter(["all is well"]),
     "wrong-kind": lambda: iter([Quantity("ones", "mean", "not what it declares").per_sample([0.5])]),
+    "wrong-range": lambda: iter([Quantity("level", "mean", "a narrower one", range=(0.4, 0.6)).per_sample([0.5])]),
     "escape": lambda: iter([pictures("../../escaped")]),
 }
 

@@ -70,6 +70,7 @@ def between_good_ones(behaviour: Behaviour, **parameters: Any) -> list[dict[str,
         ("undeclared", '"surprise", which it does not declare'),
         ("text", "yielded a str, which is neither a measurement nor pictures"),
         ("wrong-kind", 'yielded "ones" as mean, but declares it as proportion'),
+        ("wrong-range", 'yielded "level" on (0.4, 0.6), but declares its range as'),
         ("escape", 'pictures "../../escaped" must be named in snake_case'),
         ("not-iterable", "'int' object is not iterable"),
     ],
@@ -371,6 +372,71 @@ def test_the_exit_status_is_about_musts(level: str, at_most: float, status: int,
     wanted = [prescription("itself", level, check=scripted(criterion("ones", at_most=at_most)))]
     found, _ = run(project(tmp_path, wanted), "toy")
     assert found.exit_status == status
+
+
+def test_a_card_of_which_nothing_applies_is_no_success(tmp_path: Path) -> None:
+    """A subject that lacks what all checks of a card need, by a misspelt split say, does not end with status 0."""
+    wanted = [
+        prescription(
+            "itself", check=scripted(criterion("ones", at_most=0.9)), applies_when={"tasks": ["text-generation"]}
+        )
+    ]
+    found, _ = run(project(tmp_path, wanted), "toy")
+    assert outcomes(found) == {"itself": Outcome.NOT_APPLICABLE}
+    assert found.idle_cards == ("toy-card",)
+    assert found.exit_status == 1
+
+
+@pytest.mark.parametrize("name", ["../escaped", "..", "", "a/b", "a\\b", "a\0b", ".hidden", "x" * 65])
+def test_a_subject_is_named_like_a_folder(name: str, tmp_path: Path) -> None:
+    """Records are kept under the subject's name, so a name that leads elsewhere is refused before anything runs."""
+    write_project(tmp_path)
+    path = tmp_path / "method-cards.yaml"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["subjects"] = {name: next(iter(config["subjects"].values()))}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(InputError, match="subjects"):
+        Project.load(tmp_path)
+
+
+def test_records_that_cannot_be_kept_are_an_input_error(tmp_path: Path) -> None:
+    """A records folder that leads nowhere ends the run with a message before anything is measured."""
+    loaded = project(tmp_path)
+    (tmp_path / "records").symlink_to(tmp_path / "nowhere" / "at all")
+    with pytest.raises(InputError, match="records are kept there"):
+        run(loaded, "toy")
+
+
+RANDOM = """
+import random
+import numpy as np
+import torch
+
+def build():
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval()
+
+def test():
+    return torch.rand(100, 1, 8, 8) * random.random() * np.random.rand(), torch.randint(10, (100,))
+"""
+
+
+def test_code_that_draws_random_numbers_repeats_itself(tmp_path: Path) -> None:
+    """A model and data that are made without a seed of their own are the same in each run of the same seed, and others for another."""
+    subject = {
+        "task": "image-classification",
+        "model": "random_code.py:build",
+        "data": {"test": "random_code.py:test"},
+        "explainer": {"method": "gradient"},
+        "cards": ["integrated-gradients"],
+    }
+    (tmp_path / "random_code.py").write_text(RANDOM, encoding="utf-8")
+    config = {"schema_version": 1, "samples": 64, "subjects": {"random": subject}}
+    (tmp_path / "method-cards.yaml").write_text(json.dumps(config), encoding="utf-8")
+    loaded = Project.load(tmp_path)
+    first, second, other = (run(loaded, "random", Options(seed=seed))[0] for seed in (1, 1, 2))
+    assert first.subject.parameters_sha256 == second.subject.parameters_sha256 != other.subject.parameters_sha256
+    assert first.executions[0].splits == second.executions[0].splits
+    assert first.executions[0].measurements == second.executions[0].measurements
 
 
 def test_the_command_ends_with_the_status_of_the_record(tmp_path: Path) -> None:

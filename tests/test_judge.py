@@ -82,10 +82,13 @@ def test_too_few_samples_decide_nothing(count: int) -> None:
 
 
 def test_an_exact_quantity_needs_one_value() -> None:
-    """A count has no interval: it is inside the bound or outside."""
+    """A count has no interval: it is inside the bound or outside, and not before the end, since a later value may replace it."""
     found = measured(COUNT.exact(3))
-    assert judge.judge(bound_check(criterion("count", at_most=3)), found, complete=False).outcome is Outcome.PASSED
-    assert judge.judge(bound_check(criterion("count", at_most=2)), found, complete=False).outcome is Outcome.FAILED
+    assert judge.judge(bound_check(criterion("count", at_most=3)), found, complete=True).outcome is Outcome.PASSED
+    assert judge.judge(bound_check(criterion("count", at_most=2)), found, complete=True).outcome is Outcome.FAILED
+    assert (
+        judge.judge(bound_check(criterion("count", at_most=3)), found, complete=False).outcome is Outcome.INCONCLUSIVE
+    )
     assert judge.judge(bound_check(criterion("count", at_most=3)), found, complete=True).criteria[0].p_value is None
 
 

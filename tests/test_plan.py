@@ -123,7 +123,7 @@ def test_a_check_says_when_it_does_not_apply(tmp_path: Path) -> None:
     assert "ships no explanation method" in reason
     assert reasons(found)["split"] == (
         Outcome.NOT_APPLICABLE,
-        'attribution/completeness needs the data split "train", which the subject does not have.',
+        'attribution/completeness needs the data split "train", which the subject does not have. Known: test.',
     )
 
 

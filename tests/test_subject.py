@@ -106,26 +106,47 @@ def test_losses_are_cross_entropies() -> None:
     """Each example's loss is PyTorch's own, in nats, without a graph."""
     found = subject()
     losses = found.losses(found.batch("test", range(12)))
-    assert torch.allclose(losses, nn.functional.cross_entropy(found.model(DATA[0]), DATA[1], reduction="none"))
+    expected = nn.functional.cross_entropy(found.model(DATA[0]), DATA[1], reduction="none")
+    assert torch.allclose(losses, expected.double())
     assert losses.shape == (12,)
     assert not losses.requires_grad
 
 
 def test_an_infinite_loss_is_refused() -> None:
-    """A class of probability zero gives an infinite loss even where the logits are finite; it is never averaged."""
+    """A loss that is no number is never averaged."""
     output = torch.zeros(12, 3)
-    output[:, 0] = 3e38
-    output[:, 1:] = -3e38
+    output[:, 0] = torch.inf
     broken = subject(Gives(output).eval())
     with pytest.raises(CheckError, match="the model's loss is NaN or infinite"):
         broken.losses(broken.batch("test", range(12)))
 
 
 def test_a_target_that_is_no_class_is_refused() -> None:
-    """The message asks whether targets are numbered from 0."""
-    broken = Subject("toy", "tabular-classification", network(), {"test": (DATA[0], DATA[1] + 1)})
-    with pytest.raises(CheckError, match="do the targets number the model's outputs from 0"):
-        broken.losses(broken.batch("test", range(12)))
+    """The message says what the targets are and what they must be; -100, which PyTorch would skip, is no class either."""
+    for targets, found in ((DATA[1] + 1, "targets go from 1 to 3"), (DATA[1] - 100, "targets go from -100 to")):
+        broken = Subject("toy", "tabular-classification", network(), {"test": (DATA[0], targets)})
+        with pytest.raises(CheckError, match=found):
+            broken.losses(broken.batch("test", range(12)))
+
+
+def test_confident_losses_are_told_apart() -> None:
+    """Losses of very confident outputs stay different, where single precision would make all of them 0."""
+    output = torch.zeros(12, 3).scatter(1, DATA[1][:12, None], torch.arange(20.0, 32.0)[:, None])
+    sure = subject(Gives(output).eval())
+    losses = sure.losses(sure.batch("test", range(12)))
+    assert len(set(losses.tolist())) == 12
+
+
+def test_a_model_that_loses_rows_is_refused() -> None:
+    """A model whose output does not have a row for each example mixes examples up, and nothing it says is measured."""
+
+    class Squeezed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.zeros(len(x) + 1, 3)
+
+    broken = subject(Squeezed().eval())
+    with pytest.raises(CheckError, match="13 rows of logits for 12 examples"):
+        broken.outputs(broken.batch("test", range(12)))
 
 
 def test_outputs_leave_no_graph() -> None:

@@ -102,6 +102,7 @@ def why(record: Record) -> str:
     unmet = (("failed", Outcome.FAILED), ("is invalid", Outcome.INVALID), ("is inconclusive", Outcome.INCONCLUSIVE))
     reasons = [f"{stopping.count(outcome)} MUST {verb}" for verb, outcome in unmet if outcome in stopping]
     reasons += [f"{plural(errored, 'verdict')} could not be measured"] if errored else []
+    reasons += [f"no check of {card} applies to this subject" for card in record.idle_cards]
     reasons += ["the run was interrupted"] if record.status == "interrupted" else []
     if reasons:
         return listed(reasons)

@@ -223,6 +223,10 @@ class CustomExplainer:
                 found = self.function(view.model, inputs, view.targets.clone())
             except Exception as error:
                 raise CheckError(f'the explainer "{self.method}" raised {type(error).__name__}: {error}') from error
+        if any(module.training for module in view.model.modules()):
+            raise CheckError(
+                f'the explainer "{self.method}" left the model in training mode; all later results would be random'
+            )
         if not isinstance(found, torch.Tensor):
             raise CheckError(
                 f'the explainer "{self.method}" returned {type(found).__name__}; a tensor of attributions is needed'

@@ -7,13 +7,11 @@ Sources: adebayo2018sanity (the test, cascading and independent), binder2023shor
 from __future__ import annotations
 
 import inspect
-import random
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from method_cards import randomness
 from method_cards.errors import CheckError, did_you_mean
 from method_cards.lazy import torch
 from method_checks.attribution.stages import Stage, running_statistics, stages
@@ -159,21 +157,8 @@ def swapped(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
 @contextmanager
 def seeded(generator: torch.Generator) -> Iterator[None]:
     """Within the block, torch, NumPy and Python draw from a seed that the generator gives, and then go on as before."""
-    seed = int(torch.randint(2**32, (), generator=generator, device=generator.device))
-    started = torch.cuda.is_initialized()
-    devices = list(range(torch.cuda.device_count())) if started else []
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (other people's code draws from it)
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            torch.cuda.manual_seed_all(seed)
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
+    with randomness.seeded(int(torch.randint(2**32, (), generator=generator, device=generator.device))):
+        yield
 
 
 def _form(tensor: Tensor) -> str:

@@ -80,7 +80,10 @@ def contents_of(subject: Subject, batch: Batch) -> list[bytes]:
         ids, mask = token_ids(batch.inputs).cpu(), subject.adapter.mask(batch.inputs)
         kept = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.cpu()
         return [row[keep].numpy().tobytes() for row, keep in zip(ids, kept, strict=True)]
-    parts = [part.cpu().contiguous().view(torch.uint8).reshape(len(batch), -1).numpy() for part in _parts(batch.inputs)]
+    values = [
+        part.cpu().to(torch.float64 if part.is_floating_point() else torch.int64) for part in _parts(batch.inputs)
+    ]
+    parts = [part.contiguous().view(torch.uint8).reshape(len(batch), -1).numpy() for part in values]
     return [b"".join(part[row].tobytes() for part in parts) for row in range(len(batch))]
 
 

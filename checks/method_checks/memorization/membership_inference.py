@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from method_cards.measurement import Yielded
     from method_cards.subject import Subject
 
+REVERSED = 0.001
+"""At this p-value members have larger losses than non-members, which means that something is mixed up."""
+
 MEMBERSHIP_AUC = Quantity(
     "membership_auc",
     "auc",
@@ -69,7 +72,8 @@ class MembershipInference(Check):
         A bound of 0.55 on both areas leaves a sound model undecided in about one run in ten with 1,000 examples of each split, in one
         of a hundred with 1,500. The threshold needs `1 / false_positive_rate - 1` non-members in its half, 197 drawn ones for
         1 %; with fewer, both rates are reported on no samples, and a criterion on them is inconclusive. A loss that is the
-        same for all examples is refused.
+        same for all examples is refused, and so are members whose losses are larger than those of the non-members (splits exchanged, or
+        other labels), and data that changes each time it is read. Overlap is looked for among the drawn examples only.
 
     Cost:
         One forward pass for each drawn example, no backward pass. The blind classifier takes one to five seconds of one CPU core, more
@@ -112,14 +116,17 @@ class MembershipInference(Check):
             Scores of each pair of batches for the area, the guesses at the threshold, and the blind scores block by block.
 
         Raises:
-            CheckError: A loss is NaN or infinite, all losses are equal, or the splits overlap.
+            CheckError: A loss is NaN or infinite, all losses are equal, or the splits overlap, are exchanged, or change at each look.
         """
+        for name in self.splits():
+            _refuse_random_items(subject, name)
         members, non_members = _Group(), _Group()
         for pair in zip_longest(context.batches(self.members), context.batches(self.non_members)):
             yield MEMBERSHIP_AUC.two_groups(members.take(subject, pair[0]), non_members.take(subject, pair[1]))
         _refuse_overlap(members.digests, non_members.digests, self)
         scores, others = members.all_scores, non_members.all_scores
         _refuse_constant(np.concatenate([scores, others]))
+        _refuse_reversed(scores, others, self)
         threshold = threshold_at(others[::2], self.false_positive_rate)
         yield TRUE_POSITIVE_RATE.per_sample(scores > threshold if math.isfinite(threshold) else [])
         yield FALSE_POSITIVE_RATE.per_sample(others[1::2] > threshold if math.isfinite(threshold) else [])
@@ -162,8 +169,14 @@ def shared_beyond_chance(members: list[bytes], non_members: list[bytes]) -> int:
     """
     known = Counter(members)
     shared = sum(digest in known for digest in non_members)
-    expected = sum(count for count in known.values() if count > 1) * len(non_members) / len(members)
+    others = Counter(non_members)
+    expected = min(_repeated(known), _repeated(others)) * len(non_members)
     return shared if shared > expected + 3 * math.sqrt(shared + expected) else 0
+
+
+def _repeated(counts: Counter[bytes]) -> float:
+    """The share of examples that stand in their split more than once."""
+    return sum(count for count in counts.values() if count > 1) / max(1, counts.total())
 
 
 @dataclass
@@ -200,6 +213,26 @@ def _refuse_overlap(members: list[bytes], non_members: list[bytes], check: Membe
             f'{shared} of {len(non_members)} drawn examples of "{check.non_members}" are also among the {len(members)} drawn '
             f'from "{check.members}": members and non-members overlap, so nothing can be said; remove from '
             f'"{check.non_members}" what the model was trained on'
+        )
+
+
+def _refuse_reversed(members: Floats, non_members: Floats, check: MembershipInference) -> None:
+    """A model cannot know what it never saw better than what it was trained on: then something is mixed up, and nothing is shown."""
+    from scipy.stats import mannwhitneyu
+
+    if min(members.size, non_members.size) and mannwhitneyu(members, non_members, alternative="less").pvalue < REVERSED:
+        raise CheckError(
+            f'the model has larger losses on "{check.members}" than on "{check.non_members}": are the splits exchanged, or the labels of '
+            f'"{check.members}" not those that it was trained on?'
+        )
+
+
+def _refuse_random_items(subject: Subject, split: str) -> None:
+    """Examples that change at each look, by augmentation say, are not those that the model was trained on."""
+    first, second = (contents_of(subject, subject.batch(split, (0,))) for _ in range(2))
+    if first != second:
+        raise CheckError(
+            f'example 0 of "{split}" differs each time it is read; give the data without augmentation or other random changes'
         )
 
 

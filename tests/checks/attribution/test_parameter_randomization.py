@@ -331,7 +331,7 @@ def test_a_constant_explainer_is_errored(value: float) -> None:
     broken = Subject("constant", subject.task, subject.model, dict(subject.data), explainer=constant(value))
     status, cause, _ = run(ParameterRandomization(), broken, samples=64)
     assert status == "errored"
-    assert "gives a constant map for all 64 examples of a batch" in cause
+    assert "gives constant maps, for all of the first 64 examples" in cause
 
 
 def test_an_explainer_that_dies_with_the_trained_weights_does_not_pass_by_that() -> None:

@@ -233,6 +233,52 @@ def test_overlapping_splits_are_refused() -> None:
         measured(linear(members, overlapping))
 
 
+def test_overlap_is_found_whatever_the_type_and_repetition() -> None:
+    """Neither double precision nor members that stand in their split twice hide that the same examples stand in both."""
+    inputs, labels = table(200, 1)
+    with pytest.raises(CheckError, match="200 of 200 drawn examples"):
+        measured(linear((inputs, labels), (inputs.double(), labels), Rounding()))
+    twice = torch.cat([inputs, inputs]), torch.cat([labels, labels])
+    with pytest.raises(CheckError, match="200 of 200 drawn examples"):
+        measured(linear(twice, (inputs, labels)))
+
+
+class Rounding(nn.Module):
+    """A model that takes any precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x.float())
+        return out
+
+
+def test_exchanged_splits_are_refused() -> None:
+    """A model that knows the non-members better than the members did not pass: splits or labels are mixed up."""
+    leaking = control("overfitted-to-label-noise")
+    swapped = Subject(
+        "swapped", leaking.task, leaking.model, {"train": leaking.split("test"), "test": leaking.split("train")}
+    )
+    with pytest.raises(CheckError, match="are the splits exchanged"):
+        measured(swapped)
+
+
+def test_data_that_changes_at_each_look_is_refused() -> None:
+    """An augmented split is not what the model was trained on, whatever the check would find."""
+
+    class Augmented(torch.utils.data.Dataset[tuple[Tensor, int]]):
+        def __len__(self) -> int:
+            return 200
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return torch.rand(4), index % 3
+
+    with pytest.raises(CheckError, match="differs each time it is read"):
+        measured(linear(Augmented(), table(200, 2)))
+
+
 def test_natural_repetition_is_no_overlap() -> None:
     """Where the members repeat among themselves, sharing as many examples with the non-members is expected; a few are never refused."""
     rng = np.random.default_rng(0)
