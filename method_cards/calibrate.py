@@ -193,16 +193,7 @@ def _pooled(rates: Sequence[ControlRates]) -> IntervalData:
 
 
 def _share(successes: int, trials: int) -> IntervalData:
-    found = intervals.clopper_pearson(successes, trials)
-    return IntervalData(
-        estimate=found.estimate,
-        low=found.low,
-        high=found.high,
-        confidence=found.confidence,
-        method=found.method,
-        n=found.n,
-        anytime=False,
-    )
+    return IntervalData.of(intervals.clopper_pearson(successes, trials))
 
 
 @contextmanager

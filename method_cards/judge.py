@@ -250,17 +250,6 @@ def _result(
     needed: int | None = None,
 ) -> CriterionResult:
     low, high = (bound if math.isfinite(bound) else None for bound in bounds(criterion))
-    data = None
-    if interval is not None:
-        data = IntervalData(
-            estimate=interval.estimate,
-            low=interval.low,
-            high=interval.high,
-            confidence=interval.confidence,
-            method=interval.method,
-            n=interval.n,
-            anytime=interval.anytime,
-        )
     return CriterionResult(
         claim=criterion.claim,
         measurement=criterion.measurement,
@@ -273,7 +262,7 @@ def _result(
         reason=reason,
         unit=series.unit if series else "",
         range=tuple(bound if math.isfinite(bound) else None for bound in series.range) if series else (None, None),
-        interval=data,
+        interval=None if interval is None else IntervalData.of(interval),
         p_value=p_value,
         samples_needed=needed,
     )

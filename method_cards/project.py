@@ -22,7 +22,6 @@ from method_cards.registry import Registry
 from method_cards.verdict import Answer, Waiver
 
 if TYPE_CHECKING:
-
     from method_cards.subject import Subject
 
 FILE = "method-cards.yaml"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from method_cards.intervals import Interval
 
 Where = Annotated[dict[str, str | int | float], Field(default_factory=dict)]
 
@@ -49,6 +52,11 @@ class IntervalData(_Data):
     """How many independent samples it rests on; of the smaller group for two groups."""
     anytime: bool
     """Whether it holds at every stopping time."""
+
+    @classmethod
+    def of(cls, interval: Interval) -> IntervalData:
+        """An interval as data."""
+        return cls(**asdict(interval))
 
 
 class CriterionResult(_Data):
