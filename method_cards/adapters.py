@@ -260,14 +260,22 @@ def call(model: nn.Module, inputs: Tensor | dict[str, Tensor]) -> Any:
 
     It gets copies, since a model may change its inputs in place.
     """
+    if isinstance(inputs, Mapping):
+        args, named = arguments(model, {name: part.clone() for name, part in inputs.items()})
+    else:
+        args, named = arguments(model, inputs.clone())
+    return model(*args, **named)
+
+
+def arguments(model: nn.Module, inputs: Tensor | dict[str, Tensor]) -> tuple[tuple[Any, ...], dict[str, Tensor]]:
+    """What a model is called with: positional arguments, and those by name."""
     if not isinstance(inputs, Mapping):
-        return model(inputs.clone())
-    inputs = {name: part.clone() for name, part in inputs.items()}
+        return (inputs,), {}
     parameters = inspect.signature(model.forward).parameters
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     if takes_any or set(inputs) <= set(parameters):
-        return model(**inputs)
-    return model(dict(inputs))
+        return (), dict(inputs)
+    return (dict(inputs),), {}
 
 
 def as_tensor(output: Any) -> Tensor:
