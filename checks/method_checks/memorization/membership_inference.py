@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from method_cards.adapters import WITHOUT_LOSS
 from method_cards.check import Check, Context, Control, Passes
 from method_cards.errors import CheckError
 from method_cards.measurement import Quantity
@@ -133,6 +134,10 @@ class MembershipInference(Check):
         yield BLIND_AUC.two_groups([], [])
         for block in blind_scores(members.examples, non_members.examples, self.blind_blocks, context.number("blind")):
             yield BLIND_AUC.two_groups(*block)
+
+    def not_applicable(self, subject: Subject) -> str:
+        """Encoders and image-to-image models have no loss."""
+        return WITHOUT_LOSS.get(subject.task, "")
 
     def passes(self, subject: Subject, samples: int) -> Passes:
         """One forward pass for each drawn example of both splits."""
