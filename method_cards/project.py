@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from method_cards import document, load
+from method_cards.adapters import Task
 from method_cards.card import CheckBinding
 from method_cards.catalog import Catalog, LoadedCard
 from method_cards.document import Document
@@ -50,7 +51,7 @@ class SubjectConfig(_Part):
 
     title: str = ""
     """A name for people; the id where left out."""
-    task: Literal["image-classification", "tabular-classification", "text-classification", "text-generation"]
+    task: Task
     """What the model does."""
     model: str
     """The callable that builds the model in evaluation mode: `path.py:name` or `package.module:name`."""

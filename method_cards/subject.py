@@ -202,10 +202,10 @@ class Subject:
         return Batch(moved, targets.to(device), tuple(indices))
 
     def outputs(self, batch: Batch) -> Tensor:
-        """Logits ``(batch, class)``, without gradients.
+        """Logits ``(batch, class)``, without gradients; vectors ``(batch, width)`` or images where the task gives these.
 
         Raises:
-            CheckError: A logit is NaN or infinite, or the shape is not (batch, class).
+            CheckError: An output is NaN or infinite, or its shape is not that of the task.
         """
         with torch.no_grad():
             logits = self.adapter.outputs(batch.inputs)
@@ -271,7 +271,7 @@ def _refuse_training_mode(subject: str, name: str, model: nn.Module) -> None:
 def _one_each(logits: Tensor, examples: int) -> Tensor:
     if len(logits) != examples:
         raise CheckError(
-            f"the model gave {len(logits)} rows of logits for {examples} examples; does it squeeze the batch away, or mix examples?"
+            f"the model gave {len(logits)} outputs for {examples} examples; does it squeeze the batch away, or mix examples?"
         )
     return logits
 
