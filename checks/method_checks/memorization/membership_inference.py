@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from method_cards.adapters import WITHOUT_LOSS
 from method_cards.check import Check, Context, Control, Passes
 from method_cards.measurement import Quantity
 from method_checks.memorization.controls import tables
@@ -162,10 +163,10 @@ class MembershipInference(Check):
         return SCORES[self.score](subject.outputs(batch).double(), batch.targets).cpu().numpy()
 
     def not_applicable(self, subject: Subject) -> str:
-        """Only classifiers have a confidence, a margin or an entropy."""
-        if self.score != "loss" and not subject.task.endswith("-classification"):
-            return f"The score {self.score} is that of a class; this subject's task is {subject.task}. The score `loss` fits every task."
-        return ""
+        """Encoders and image-to-image models have no loss; only classifiers have a confidence, a margin or an entropy."""
+        if self.score == "loss" or subject.task.endswith("-classification"):
+            return WITHOUT_LOSS.get(subject.task, "")
+        return f"The score {self.score} is that of a class, which {subject.task} lacks. The score `loss` fits every task that has a loss."
 
     def passes(self, subject: Subject, samples: int) -> Passes:
         """One forward pass for each drawn example of both splits."""
