@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from gpt import GPT, VOCABULARY, Recipe, code_bits
 
 HERE = Path(__file__).parent
