@@ -1,4 +1,4 @@
-"""How many bits of random strings a small GPT can hold: ``python measure.py STRINGS:STEPS ...`` adds points to results.json."""
+"""How many bits of random strings a small GPT can hold: ``python points.py STRINGS:STEPS ...`` adds points to results.json."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from gpt import GPT, VOCABULARY, Recipe, code_bits
 
 HERE = Path(__file__).parent
