@@ -21,7 +21,7 @@ from method_checks.influence.gradients import (
     gradients_of,
     margins,
     projection,
-    squared_norms,
+    values_and_norms,
     way_for,
 )
 
@@ -47,6 +47,12 @@ def arguments(model: nn.Module, inputs: Tensor | dict[str, Tensor], task: str = 
     subject = subject_of(model, inputs, task)
     batch = subject.batch("train", range(len(subject.split("train"))))
     return Given(TrainedCopy.of(subject), cross_entropies, batch.inputs, batch.targets)
+
+
+def squared_norms(
+    copy: TrainedCopy, objective: Objective, inputs: Tensor | dict[str, Tensor], targets: Tensor, way: Way
+) -> Tensor:
+    return values_and_norms(copy, objective, inputs, targets, way)[1]
 
 
 def by_vmap(given: Given) -> Tensor:

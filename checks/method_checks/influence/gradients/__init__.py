@@ -2,13 +2,13 @@
 
 `TrainedCopy` is a copy of a subject's model whose parameters can be those of any checkpoint. `objectives` says of what the
 gradient is taken. `way_for` looks at the model once and picks how: in closed form, by ``vmap``, or one example at a time;
-`squared_norms` and `gradients_of` then do it.
+`values_and_norms` and `gradients_of` then do it.
 """
 
 from method_checks.influence.gradients.copies import TrainedCopy
 from method_checks.influence.gradients.objectives import Objective, cross_entropies, margins
 from method_checks.influence.gradients.per_example import gradients_of, projection
-from method_checks.influence.gradients.ways import Way, squared_norms, way_for
+from method_checks.influence.gradients.ways import Way, values_and_norms, way_for
 
 __all__ = [
     "Objective",
@@ -18,6 +18,6 @@ __all__ = [
     "gradients_of",
     "margins",
     "projection",
-    "squared_norms",
+    "values_and_norms",
     "way_for",
 ]

@@ -28,8 +28,8 @@ class _Call:
     edge: Any
 
 
-def closed_form_norms(copy: TrainedCopy, objective: Objective, inputs: Examples, targets: Tensor) -> Tensor:
-    """Squared length of each example's gradient, ``(batch,)`` float64.
+def closed_form(copy: TrainedCopy, objective: Objective, inputs: Examples, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The objective of each example and the squared length of its gradient, both ``(batch,)`` float64.
 
     It holds for models of which `obstacle` finds nothing. The objective's values are summed, so that each example's gradient is
     its own, and only gradients of layer outputs are computed, none of weights.
@@ -43,7 +43,7 @@ def closed_form_norms(copy: TrainedCopy, objective: Objective, inputs: Examples,
         rule = rule_for(call.layer)
         if gradient is not None and rule is not None:
             total += rule(call.layer, _precise(call.inputs), _precise(gradient))
-    return total
+    return values.detach().double(), total
 
 
 def obstacle(copy: TrainedCopy, objective: Objective, inputs: Examples, targets: Tensor) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from method_cards.lazy import torch
-from method_checks.influence.gradients.closed_form import closed_form_norms, obstacle
+from method_checks.influence.gradients.closed_form import closed_form, obstacle
 from method_checks.influence.gradients.per_example import PerExample, gradients_of
 
 if TYPE_CHECKING:
@@ -44,17 +44,20 @@ def way_for(copy: TrainedCopy, objective: Objective, inputs: Examples, targets: 
     truth = gradients_of(*arguments, "loop")
     gradients: PerExample = "vmap" if _vmap_agrees(arguments, truth) else "loop"
     because = obstacle(*arguments)
-    if not because and not _close(closed_form_norms(*arguments), truth.double().square().sum(1)):
+    if not because and not _close(closed_form(*arguments)[1], truth.double().square().sum(1)):
         because = "it disagrees with one backward pass for each example; do the model's examples see each other?"
     return Way(gradients if because else "closed-form", gradients, because)
 
 
-def squared_norms(copy: TrainedCopy, objective: Objective, inputs: Examples, targets: Tensor, way: Way) -> Tensor:
-    """Squared length of each example's gradient, ``(batch,)`` float64."""
+def values_and_norms(
+    copy: TrainedCopy, objective: Objective, inputs: Examples, targets: Tensor, way: Way
+) -> tuple[Tensor, Tensor]:
+    """The objective of each example and the squared length of its gradient, both ``(batch,)`` float64."""
     if way.norms == "closed-form":
-        return closed_form_norms(copy, objective, inputs, targets)
-    found = gradients_of(copy, objective, inputs, targets, way.norms, _lengths)
-    return found[:, 0]
+        return closed_form(copy, objective, inputs, targets)
+    with torch.no_grad():
+        values = objective(copy.adapter, inputs, targets).double()
+    return values, gradients_of(copy, objective, inputs, targets, way.norms, _lengths)[:, 0]
 
 
 def _lengths(gradients: Tensor) -> Tensor:
