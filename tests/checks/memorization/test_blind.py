@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from method_cards.intervals import delong
 from method_cards.intervals.interval import Interval
 from method_cards.subject import Subject
-from method_checks.memorization.blind import LIMIT, VOCABULARY, WIDTH, Examples, blind_scores, contents_of, examples_of
+from method_checks.memorization.groups.blind import (
+    LIMIT,
+    VOCABULARY,
+    WIDTH,
+    Examples,
+    blind_scores,
+    contents_of,
+    examples_of,
+)
 
 DIGITS = load_digits()
 

@@ -23,7 +23,9 @@ from method_cards.judge import Judged
 from method_cards.measurement import Measurements, Series
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
-from method_checks.memorization.membership_inference import MembershipInference, shared_beyond_chance, threshold_at
+from method_checks.memorization.groups.refusals import shared_beyond_chance
+from method_checks.memorization.groups.threshold import threshold_at
+from method_checks.memorization.membership_inference import MembershipInference
 from tests.helpers import binding, criterion
 
 GATE = criterion("blind_auc", at_most=0.55)
