@@ -4,6 +4,7 @@ A tour, in the order in which things happen:
 
 * A `Card` is a YAML file about one method. It holds prescriptions: what to do, why, what goes wrong otherwise, how to mend it.
 * A `Subject` is what is under check: a model, its data, its task. `Project` reads ``method-cards.yaml`` and builds subjects.
+  A `Recipe` says how its model is trained, so that a check can train more like it.
 * A `Check` measures a subject and yields `Exact`, `PerSample` and `TwoGroups` measurements of its declared `Quantity` s,
   batch by batch, from what its `Context` lends it. A `Control` is a subject with a known answer.
 * A criterion of the card bounds a measurement; judging it gives a `Verdict` with an `Outcome`, from a confidence interval.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from method_cards.project import Project
     from method_cards.record import Record
     from method_cards.subject import Subject
+    from method_cards.training import Recipe
     from method_cards.verdict import Outcome, Verdict
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "Pictures",
     "Project",
     "Quantity",
+    "Recipe",
     "Record",
     "Subject",
     "TwoGroups",
@@ -66,6 +69,7 @@ _HOMES = {
     "Pictures": "measurement",
     "Project": "project",
     "Quantity": "measurement",
+    "Recipe": "training",
     "Record": "record",
     "Subject": "subject",
     "TwoGroups": "measurement",

@@ -21,10 +21,26 @@ if TYPE_CHECKING:
 
     from method_cards.data import Inputs
 
-Task = Literal["image-classification", "tabular-classification", "text-classification", "text-generation"]
+Task = Literal[
+    "image-classification",
+    "tabular-classification",
+    "text-classification",
+    "text-generation",
+    "image-feature-extraction",
+    "image-to-image",
+]
 """What the model does, by the task names of the Hugging Face hub."""
 
 TASKS: tuple[str, ...] = get_args(Task)
+
+CLASSIFICATION = tuple(task for task in TASKS if task.endswith("-classification"))
+"""The tasks whose models give a logit for each class."""
+
+WITHOUT_LOSS: dict[str, str] = {
+    "image-feature-extraction": "An image-feature-extraction model gives vectors and has no loss; memorization/deja-vu tests what it kept.",
+    "image-to-image": "An image-to-image model changes images and has no loss; the privacy checks test what it leaves to be seen.",
+}
+"""The tasks whose models have no loss, and why that is; checks that need one do not apply to them."""
 
 
 class Adapter(ABC):
@@ -48,7 +64,7 @@ class Adapter(ABC):
         return inputs
 
     def outputs(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
-        """Logits ``(batch, class)`` of a batch."""
+        """Logits ``(batch, class)`` of a batch; other tasks give what their model is for."""
         return as_logits(call(self.model, inputs))
 
     def losses(self, inputs: Tensor | dict[str, Tensor], targets: Tensor) -> Tensor:
@@ -247,11 +263,54 @@ class CausalLanguageModelAdapter(TextAdapter):
         return (losses * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
+class FeatureAdapter(TensorAdapter):
+    """Images to one vector each: whatever an encoder gives, pooled."""
+
+    def outputs(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        """Representations ``(batch, width)``; see `as_vectors`."""
+        return as_vectors(call(self.model, inputs))
+
+    def losses(self, inputs: Tensor | dict[str, Tensor], targets: Tensor) -> Tensor:  # noqa: ARG002
+        """Not defined: refused.
+
+        Raises:
+            CheckError: Always.
+        """
+        raise CheckError(WITHOUT_LOSS["image-feature-extraction"])
+
+
+class ImageAdapter(TensorAdapter):
+    """Images to images ``(batch, channel, height, width)``: an obfuscation, for instance."""
+
+    def outputs(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        """The changed images; their size may differ from that of the inputs.
+
+        Raises:
+            CheckError: The output is no batch of images.
+        """
+        images = _first_of(call(self.model, inputs), ("reconstruction",))
+        if images.dim() != 4:  # noqa: PLR2004
+            raise CheckError(
+                f"the model's output has shape {tuple(images.shape)}; image-to-image needs (batch, channel, height, width)"
+            )
+        return images
+
+    def losses(self, inputs: Tensor | dict[str, Tensor], targets: Tensor) -> Tensor:  # noqa: ARG002
+        """Not defined: refused.
+
+        Raises:
+            CheckError: Always.
+        """
+        raise CheckError(WITHOUT_LOSS["image-to-image"])
+
+
 ADAPTERS: dict[str, type[Adapter]] = {
     "image-classification": TensorAdapter,
     "tabular-classification": TensorAdapter,
     "text-classification": TextAdapter,
     "text-generation": CausalLanguageModelAdapter,
+    "image-feature-extraction": FeatureAdapter,
+    "image-to-image": ImageAdapter,
 }
 
 
@@ -260,14 +319,22 @@ def call(model: nn.Module, inputs: Tensor | dict[str, Tensor]) -> Any:
 
     It gets copies, since a model may change its inputs in place.
     """
+    if isinstance(inputs, Mapping):
+        args, named = arguments(model, {name: part.clone() for name, part in inputs.items()})
+    else:
+        args, named = arguments(model, inputs.clone())
+    return model(*args, **named)
+
+
+def arguments(model: nn.Module, inputs: Tensor | dict[str, Tensor]) -> tuple[tuple[Any, ...], dict[str, Tensor]]:
+    """What a model is called with: positional arguments, and those by name."""
     if not isinstance(inputs, Mapping):
-        return model(inputs.clone())
-    inputs = {name: part.clone() for name, part in inputs.items()}
+        return (inputs,), {}
     parameters = inspect.signature(model.forward).parameters
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     if takes_any or set(inputs) <= set(parameters):
-        return model(**inputs)
-    return model(dict(inputs))
+        return (), dict(inputs)
+    return (dict(inputs),), {}
 
 
 def as_tensor(output: Any) -> Tensor:
@@ -281,7 +348,7 @@ def as_tensor(output: Any) -> Tensor:
         found = output[0]
     if not isinstance(found, torch.Tensor):
         raise CheckError(
-            f"the model returned {type(output).__name__}; a tensor of logits, or an object with `.logits`, is needed"
+            f"the model returned {type(output).__name__}; a tensor, or an object with `.logits` or another output of the task, is needed"
         )
     return found
 
@@ -299,6 +366,38 @@ def as_logits(output: Any) -> Tensor:
     if logits.dim() != 2:  # noqa: PLR2004
         raise CheckError(f"the model's output has shape {tuple(logits.shape)}; classification needs (batch, class)")
     return logits
+
+
+def as_vectors(output: Any) -> Tensor:
+    """One vector for each image, ``(batch, width)``, from what an encoder returned.
+
+    Taken is ``image_embeds``, else ``pooler_output``, else ``last_hidden_state``, else the tensor itself or the first of several.
+    A map ``(batch, channel, height, width)`` is averaged over its places, tokens ``(batch, token, width)`` over all tokens; a model
+    whose class token alone counts has to return that token.
+
+    Raises:
+        CheckError: The output has another shape.
+    """
+    found = _first_of(output, ("image_embeds", "pooler_output", "last_hidden_state"))
+    if found.dim() == 4:  # noqa: PLR2004  (batch, channel, height, width)
+        return found.mean((2, 3))
+    if found.dim() == 3:  # noqa: PLR2004  (batch, token, width)
+        return found.mean(1)
+    if found.dim() != 2:  # noqa: PLR2004
+        raise CheckError(
+            f"the model's output has shape {tuple(found.shape)}; a representation is (batch, width), a map (batch, channel, height, "
+            "width) or tokens (batch, token, width)"
+        )
+    return found
+
+
+def _first_of(output: Any, names: tuple[str, ...]) -> Tensor:
+    """The first of these parts that a model's output has, or the tensor that it is or begins with."""
+    for name in names:
+        part = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+        if isinstance(part, torch.Tensor):
+            return part
+    return as_tensor(output)
 
 
 def token_ids(inputs: Tensor | dict[str, Tensor]) -> Tensor:

@@ -23,6 +23,8 @@ MODALITIES = {
     "tabular-classification": "tabular",
     "text-classification": "text",
     "text-generation": "text",
+    "image-feature-extraction": "image",
+    "image-to-image": "image",
 }
 """What kind of input each task has."""
 

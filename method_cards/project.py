@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from method_cards import document, load
+from method_cards.adapters import Task
 from method_cards.card import CheckBinding
 from method_cards.catalog import Catalog, LoadedCard
 from method_cards.document import Document
@@ -36,12 +37,21 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class CheckpointConfig(_Part):
+    """The model at one moment of its training."""
+
+    weights: Path
+    """A safetensors file or a state dict."""
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    """The optimiser's step size at that moment."""
+
+
 class SubjectConfig(_Part):
     """A model to check, with its data and its task."""
 
     title: str = ""
     """A name for people; the id where left out."""
-    task: Literal["image-classification", "tabular-classification", "text-classification", "text-generation"]
+    task: Task
     """What the model does."""
     model: str
     """The callable that builds the model in evaluation mode: `path.py:name` or `package.module:name`."""
@@ -60,7 +70,11 @@ class SubjectConfig(_Part):
     replicas: tuple[Path, ...] = ()
     """Weights of the same model, trained again from other seeds: the natural ceiling of any comparison."""
     train: str | None = None
-    """The callable that trains the same kind of model from scratch: `train(inputs, targets, seed)` returns it in evaluation mode."""
+    """The callable that trains the same kind of model from scratch, `train(inputs, targets, seed)`, or a `method_cards.training.Recipe`."""
+    checkpoints: tuple[CheckpointConfig, ...] = ()
+    """Weights from several moments of the training, from the first to the last, each with the learning rate it had then."""
+    reference: str | None = None
+    """The callable that builds a model that was trained on other data from the same source, on none of the splits."""
     tokenizer: str | None = None
     """The callable that makes the tokenizer of a text model."""
     attribute_to: str = ""
@@ -232,6 +246,7 @@ class Project:
 
     def _built(self, subject: str, config: SubjectConfig, device: str) -> Subject:
         from method_cards.subject import Subject
+        from method_cards.training import Checkpoint
 
         model: Any = load.called(config.model, self.folder)
         if config.weights is not None:
@@ -240,8 +255,9 @@ class Project:
         explainer: Any = config.explainer
         if explainer is not None and "callable" in explainer:
             explainer = load.attribute(str(explainer["callable"]), self.folder)
-        for path in config.replicas:
+        for path in (*config.replicas, *(checkpoint.weights for checkpoint in config.checkpoints)):
             load.state(self.folder / path, trust=config.trust)
+        reference: Any = load.called(config.reference, self.folder) if config.reference else None
         return Subject(
             id=subject,
             task=config.task,
@@ -255,6 +271,11 @@ class Project:
             tokenizer=load.called(config.tokenizer, self.folder) if config.tokenizer else None,
             attribute_to=config.attribute_to,
             train=load.attribute(config.train, self.folder) if config.train else None,
+            checkpoints=tuple(
+                Checkpoint(partial(load.state, self.folder / item.weights, trust=config.trust), item.learning_rate)
+                for item in config.checkpoints
+            ),
+            reference=reference.to(device) if isinstance(reference, torch.nn.Module) else reference,
         )
 
     def waiver(self, subject: str, prescription: str, today: dt.date) -> tuple[Waiver | None, bool]:

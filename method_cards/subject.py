@@ -7,22 +7,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from method_cards.adapters import ADAPTERS, TASKS, Adapter
 from method_cards.data import Batch, Split, fingerprint, update_digest
 from method_cards.errors import CheckError, InputError, did_you_mean
 from method_cards.lazy import torch
 from method_cards.randomness import kept
+from method_cards.training import Checkpoint, Recipe, State, Train
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BLOCK = 512
 """How many examples go through a model at once where nobody has measured what is best."""
-
-State: TypeAlias = "dict[str, Tensor]"
-"""Parameters and buffers by name, as `torch.nn.Module.state_dict` gives them."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,11 @@ class Subject:
         tokenizer: Turns texts into named tensors, for text tasks.
         attribute_to: The input or the embedding layer that is explained, where several could be.
         train: Trains the same kind of model from scratch: ``train(inputs, targets, seed)`` gets encoded inputs (a tensor, or tensors by
-            name) and classes ``(n,)`` on the CPU and returns a model in evaluation mode; None when there is none.
+            name) and classes ``(n,)`` on the CPU and returns a model in evaluation mode; None when there is none. A
+            `method_cards.training.Recipe` is such a function, and lets checks train many models in one stack.
+        checkpoints: The model at several moments of its training, from the first to the last.
+        reference: A model of the same task that was trained on other data from the same source, on none of the splits; None when
+            there is none.
         block: How many examples go through the model at once at best; the engine measures it.
 
     Raises:
@@ -133,15 +135,18 @@ class Subject:
     replicas: Sequence[Callable[[], State]] = ()
     tokenizer: Callable[..., Any] | None = None
     attribute_to: str = ""
-    train: Callable[[Tensor | dict[str, Tensor], Tensor, int], nn.Module] | None = None
+    train: Train | None = None
+    checkpoints: Sequence[Checkpoint] = ()
+    reference: nn.Module | None = None
     block: int = BLOCK
     adapter: Adapter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.task not in ADAPTERS:
             raise InputError(f'subject "{self.id}": unknown task "{self.task}".{did_you_mean(self.task, TASKS)}')
-        if not isinstance(self.model, torch.nn.Module):
-            raise InputError(f'subject "{self.id}": the model is a {type(self.model).__name__}, not a torch.nn.Module')
+        for name, model in (("model", self.model), ("reference", self.reference)):
+            if not isinstance(model, torch.nn.Module) and not (name == "reference" and model is None):
+                raise InputError(f'subject "{self.id}": the {name} is a {type(model).__name__}, not a torch.nn.Module')
         names = [name for name, _ in self.model.named_modules()]
         for layer in self.layers:
             if layer not in names:
@@ -153,12 +158,18 @@ class Subject:
         }
         self.title = self.title or self.id
         self.adapter = ADAPTERS[self.task](self.model, self.attribute_to, self.tokenizer)
-        in_training = [name or "the model itself" for name, module in self.model.named_modules() if module.training]
-        if in_training:
-            raise InputError(
-                f'subject "{self.id}": the model is in training mode ({len(in_training)} modules, first: {in_training[0]}), so dropout '
-                "and batch norm would make every result random; return `model.eval()` from the callable that builds it"
-            )
+        _refuse_training_mode(self.id, "model", self.model)
+        if self.reference is not None:
+            _refuse_training_mode(self.id, "reference", self.reference)
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """How the model was trained, where the subject tells it as data and not as a function."""
+        return self.train if isinstance(self.train, Recipe) else None
+
+    def with_model(self, model: nn.Module) -> Subject:
+        """The same data and task with another model: a reference, a replica, a checkpoint."""
+        return replace(self, model=model, reference=None, checkpoints=(), replicas=())
 
     @property
     def device(self) -> torch.device:
@@ -191,10 +202,10 @@ class Subject:
         return Batch(moved, targets.to(device), tuple(indices))
 
     def outputs(self, batch: Batch) -> Tensor:
-        """Logits ``(batch, class)``, without gradients.
+        """Logits ``(batch, class)``, without gradients; vectors ``(batch, width)`` or images where the task gives these.
 
         Raises:
-            CheckError: A logit is NaN or infinite, or the shape is not (batch, class).
+            CheckError: An output is NaN or infinite, or its shape is not that of the task.
         """
         with torch.no_grad():
             logits = self.adapter.outputs(batch.inputs)
@@ -248,10 +259,19 @@ class Subject:
         return fingerprint(*self.split(split).take(indices))
 
 
+def _refuse_training_mode(subject: str, name: str, model: nn.Module) -> None:
+    in_training = [part or "the model itself" for part, module in model.named_modules() if module.training]
+    if in_training:
+        raise InputError(
+            f'subject "{subject}": the {name} is in training mode ({len(in_training)} modules, first: {in_training[0]}), so dropout '
+            "and batch norm would make every result random; return `model.eval()` from the callable that builds it"
+        )
+
+
 def _one_each(logits: Tensor, examples: int) -> Tensor:
     if len(logits) != examples:
         raise CheckError(
-            f"the model gave {len(logits)} rows of logits for {examples} examples; does it squeeze the batch away, or mix examples?"
+            f"the model gave {len(logits)} outputs for {examples} examples; does it squeeze the batch away, or mix examples?"
         )
     return logits
 

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from method_cards.adapters import ADAPTERS, TASKS, as_logits, call, token_ids
+from method_cards import pace
+from method_cards.adapters import ADAPTERS, TASKS, as_logits, as_vectors, call, token_ids
 from method_cards.check import Context
 from method_cards.engine import run
 from method_cards.errors import CheckError, InputError
@@ -25,6 +26,7 @@ from method_cards.project import Project
 from method_cards.subject import Subject
 from method_checks.attribution.completeness import Completeness
 from method_checks.attribution.explainers import Gradient, IntegratedGradients
+from method_checks.attribution.language_model_attribution import LanguageModelAttribution
 from method_checks.attribution.parameter_randomization import ParameterRandomization
 from method_checks.memorization.membership_inference import MembershipInference
 from tests.helpers import differences, scripted, state_of, step
@@ -182,6 +184,82 @@ def test_integer_inputs_cannot_be_explained() -> None:
 def test_every_task_has_an_adapter() -> None:
     """The tasks that method-cards.yaml may name are those that can be called."""
     assert tuple(ADAPTERS) == TASKS
+
+
+# Encoders and images to images
+
+
+class Encoder(nn.Module):
+    """One convolution, whose map is what it gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 5, 3)
+
+    def forward(self, pixel_values: Tensor) -> Any:
+        return self.convolution(pixel_values)
+
+
+def pictures(task: str, model: nn.Module) -> Subject:
+    images = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    data = {name: (images, torch.arange(12) % 3) for name in ("train", "test")}
+    return Subject("pictures", task, model.eval(), data, explainer={"method": "gradient"})
+
+
+def test_an_encoder_gives_one_vector_for_each_image() -> None:
+    """A map is averaged over its places and tokens over the sequence; vectors stay as they are."""
+    values = torch.arange(24.0).reshape(1, 4, 2, 3)
+    assert as_vectors(values).tolist() == [[2.5, 8.5, 14.5, 20.5]]
+    assert torch.equal(as_vectors(values.flatten(2).transpose(1, 2)), as_vectors(values))
+    assert torch.equal(as_vectors((values.flatten(1), "anything")), values.flatten(1))
+    subject = pictures("image-feature-extraction", Encoder())
+    batch = subject.batch("test", range(12))
+    assert isinstance(batch.inputs, Tensor)
+    assert torch.allclose(subject.outputs(batch), subject.model(batch.inputs).mean((2, 3)))
+
+
+def test_an_output_that_is_no_representation_is_refused() -> None:
+    """One number for each image, or five axes, are no vectors: the message says which shapes are."""
+    for wrong in (torch.zeros(4), torch.zeros(4, 1, 2, 2, 2)):
+        with pytest.raises(CheckError, match=r"a representation is \(batch, width\)"):
+            as_vectors(wrong)
+
+
+def test_the_vector_of_a_hugging_face_encoder_is_its_pooled_output() -> None:
+    """What the model itself calls pooled is taken; without a pooler, the mean over tokens."""
+    size = {"image_size": 8, "patch_size": 4, "num_channels": 1, "hidden_size": 8, "intermediate_size": 8}
+    config = transformers.ViTConfig(**size, num_hidden_layers=1, num_attention_heads=2)
+    for pooled in (True, False):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = transformers.ViTModel(config, add_pooling_layer=pooled)
+        subject = pictures("image-feature-extraction", model)
+        batch = subject.batch("test", range(12))
+        with torch.no_grad():
+            given = model.eval()(batch.inputs)
+        expected = given.pooler_output if pooled else given.last_hidden_state.mean(1)
+        assert torch.allclose(subject.outputs(batch), expected)
+
+
+def test_an_image_to_image_model_gives_images_of_any_size() -> None:
+    """Four axes are images, also smaller ones; vectors are refused."""
+    subject = pictures("image-to-image", nn.AvgPool2d(2))
+    assert subject.outputs(subject.batch("test", range(3))).shape == (3, 1, 4, 4)
+    flat = pictures("image-to-image", nn.Flatten())
+    with pytest.raises(CheckError, match=r"shape \(3, 64\); image-to-image needs"):
+        flat.outputs(flat.batch("test", range(3)))
+
+
+@pytest.mark.parametrize("task", ["image-feature-extraction", "image-to-image"])
+def test_what_needs_classes_or_a_loss_does_not_apply_to_them(task: str) -> None:
+    """No class, no loss: attribution and membership checks say so beforehand, a loss is refused, and the pace can be measured."""
+    subject = pictures(task, Encoder() if task == "image-feature-extraction" else nn.AvgPool2d(2))
+    for check in (Completeness(), ParameterRandomization(), LanguageModelAttribution()):
+        assert task in check.not_applicable(subject)
+    assert "has no loss" in MembershipInference().not_applicable(subject)
+    with pytest.raises(CheckError, match="has no loss"):
+        subject.losses(subject.batch("test", range(3)))
+    assert pace.measured(subject, "test") is not None
 
 
 # Text classification

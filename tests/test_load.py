@@ -336,14 +336,24 @@ def test_a_subject_that_cannot_be_measured_is_never_measured(model: str, message
 
 
 def test_a_subject_is_built_as_the_file_says(tmp_path: Path) -> None:
-    """Weights are loaded into the model, and classes, layers, explainer and replicas are handed on."""
+    """Weights are loaded into the model; classes, layers, explainer, replicas, recipe, checkpoints and reference are handed on."""
     weights = {"weight": torch.full((3, 4), 2.0), "bias": torch.zeros(3)}
     write_project(tmp_path)
     save_file(weights, tmp_path / "w.safetensors")
+    (tmp_path / "recipe.py").write_text(
+        "import torch\nfrom method_cards import Recipe\n"
+        "recipe = Recipe(lambda: torch.nn.Linear(4, 3), epochs=1, batch_size=8, learning_rate=0.1)\n"
+        "other = lambda: torch.nn.Linear(4, 3).eval()\n"
+    )
     found = project(
         tmp_path, weights="w.safetensors", replicas=["w.safetensors"], classes=["a", "b", "c"], explainer={"method": "gradient"}, title="Toy",
+        train="recipe.py:recipe", reference="recipe.py:other", checkpoints=[{"weights": "w.safetensors", "learning_rate": 0.1}],
     ).build("toy")  # fmt: skip
     assert torch.equal(found.model.state_dict()["weight"], weights["weight"])
     assert torch.equal(found.replicas[0]()["bias"], weights["bias"])
+    assert torch.equal(found.checkpoints[0].load()["weight"], weights["weight"])
+    assert (found.checkpoints[0].learning_rate, found.recipe is found.train) == (0.1, True)
+    assert isinstance(found.reference, torch.nn.Linear)
+    assert found.with_model(found.reference).model is found.reference
     assert (found.title, list(found.classes), found.explainer) == ("Toy", ["a", "b", "c"], {"method": "gradient"})
     assert json.loads((tmp_path / "method-cards.yaml").read_text())["subjects"]["toy"]["weights"] == "w.safetensors"

@@ -145,7 +145,7 @@ def test_a_model_that_loses_rows_is_refused() -> None:
             return torch.zeros(len(x) + 1, 3)
 
     broken = subject(Squeezed().eval())
-    with pytest.raises(CheckError, match="13 rows of logits for 12 examples"):
+    with pytest.raises(CheckError, match="13 outputs for 12 examples"):
         broken.outputs(broken.batch("test", range(12)))
 
 

@@ -220,7 +220,7 @@ class LanguageModelAttribution(Check):
     def not_applicable(self, subject: Subject) -> str:
         """It needs a language model and a method."""
         if subject.task != "text-generation":
-            return "It explains continuations by a language model; use the checks of classifiers for a classifier."
+            return f"It explains continuations by a language model; this subject's task is {subject.task}."
         if subject.explainer is None and self.explainer is None:
             return "The subject ships no explanation method; name one under `explainer:` if it does."
         return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -10,8 +10,9 @@ from method_cards.check import Check, Context, Control, Passes
 from method_cards.lazy import torch
 from method_cards.measurement import Quantity, Yielded
 from method_checks.attribution import controls
-from method_checks.attribution.changes.deletion import deletion_curves, places
-from method_checks.attribution.explainers import Baseline, Explainer, baseline_of, resolve
+from method_checks.attribution.changes.removal import By, Removal, flat, positions_of, random_gain
+from method_checks.attribution.changes.substrates import Substrate
+from method_checks.attribution.explainers import Explainer, resolve
 from method_checks.attribution.explainers.shared import explained
 from method_checks.attribution.maps.comparisons import Comparison, on_host
 from method_checks.attribution.networks.drawn import (
@@ -40,7 +41,7 @@ CHANGE = Quantity(
 GAIN = Quantity(
     "deletion_gain",
     "mean",
-    "how much more the explained class's probability falls by deletion in the map's order than in random orders",
+    "mean probability of the target while positions are deleted in random orders, less that in the map's order; 0 by chance",
     range=(-1.0, 1.0),
 )
 RETENTION = Quantity(
@@ -55,14 +56,11 @@ SELF = Quantity(
     "rank correlation of two signed maps of the same model and input: 1 unless the explainer is random",
     range=(-1.0, 1.0),
 )
-STUCK = Quantity(
-    "undeletable",
+FLAT = Quantity(
+    "flat_curve",
     "proportion",
-    "share of examples whose class keeps its probability, to within 0.05, when everything is deleted: no order can be told from another",
+    "share of examples whose probability hardly moves in any random order of deletion, so that no order can be better than another",
 )
-
-LEAST_FALL = 0.05
-"""The fall of the probability from the input to the baseline below which deletion says nothing."""
 
 
 def noise_of_weights(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001  (an explainer's signature)
@@ -89,21 +87,25 @@ class RandomizationLimits(Check):
 
     What it measures:
         Three numbers on the same examples. `top_similarity`: rank correlation of the signed map before and after the output's
-        stage is randomised, the part of the randomisation test that tells most. `deletion_gain`: features are replaced by the
-        baseline in the map's order, highest first, at several shares; the fall of the explained class's probability less that of
-        random orders, averaged over shares. `scale_retention`: for the channels that feed the random stage, the rank correlation of
-        the size of their activations and of the size of their part in the random network's output; high values mean that strong
-        channels stay strong below a random top, so that some similarity of maps is legitimate.
+        stage is randomised, the part of the randomisation test that tells most. `deletion_gain`: positions are replaced by
+        `substrate` in the map's order, highest first, in `steps` parts from none to all; the area under the probability of the
+        explained class is taken from the mean area of `orders` random orders of the same example. `scale_retention`: for the
+        channels that feed the random stage, the rank correlation of the size of their activations and of the size of their part in
+        the random network's output; high values mean that strong channels stay strong below a random top, so that some similarity
+        of maps is legitimate.
 
     Assumptions:
         No verdict follows from randomisation alone: a prescription bounds `top_similarity` and `deletion_gain` together. Noise
         that follows from the weights changes perfectly and has no gain. Deletion leaves the data distribution, so that the gain
-        also depends on the baseline; where deleting everything leaves the probability as it was, nothing can be said, and
-        `undeletable` counts these examples. They are left out of the gain.
+        also depends on the substrate. It is zeros here, from which the contributions of most methods count, and the order is that of
+        magnitudes, so that maps of contributions and of slopes are both given their due: this gain is a companion and no ranking.
+        Where the probability moves by less than `least_change` in all random orders, nothing can be said: `flat_curve` counts these
+        examples, and they are left out of the gain.
 
     Cost:
-        Two explanations by the trained model and one for each seed; forward passes for `steps` shares of 1 + `orders` orders; one
-        forward and backward pass for each seed.
+        Two explanations by the trained model and one for each seed; one forward pass for each step and order (the map's and the
+        random ones), shared with the check `attribution/pixel-flipping` where both delete alike; one forward and backward pass for
+        each seed.
 
     Departures from the paper:
         The paper compares the rankings of many methods under both kinds of tests; here one method has to meet both. Retention is
@@ -115,20 +117,21 @@ class RandomizationLimits(Check):
     """
 
     id: ClassVar[str] = "attribution/randomization-limits"
-    quantities: ClassVar[tuple[Quantity, ...]] = (CHANGE, GAIN, RETENTION, SELF, STUCK)
-    gates: ClassVar[tuple[str, ...]] = ("self_similarity", "undeletable")
+    version: ClassVar[str] = "2"
+    quantities: ClassVar[tuple[Quantity, ...]] = (CHANGE, GAIN, RETENTION, SELF, FLAT)
+    gates: ClassVar[tuple[str, ...]] = ("self_similarity", "flat_curve")
 
     explainer: Explainer | None = Field(
         default=None, description="The explanation method; the subject's own where left out."
     )
     split: str = Field(default="test", description="The data split whose examples are explained.")
-    ranked_by: Literal["magnitude", "value"] = Field(
-        default="magnitude",
-        description="Whether features of large magnitude, or of large signed value, are deleted first.",
+    substrate: Substrate = Field(default="zeros", description="What stands where something was deleted.")
+    by: By = Field(default="magnitude", description="Whether values or their magnitudes say what is deleted first.")
+    steps: int = Field(default=16, ge=2, le=1024, description="In how many parts everything is deleted, at most.")
+    orders: int = Field(default=4, ge=1, le=64, description="How many random orders the map's order is compared with.")
+    least_change: float = Field(
+        default=0.05, gt=0, lt=1, description="The least movement of the probability along random orders."
     )
-    baseline: Baseline = Field(default="zeros", description="What deleted features are replaced by.")
-    steps: int = Field(default=9, ge=1, le=99, description="At how many shares of deleted features to look.")
-    orders: int = Field(default=5, ge=1, le=100, description="How many random orders the map's order is compared with.")
     seeds: int = Field(default=2, ge=1, le=20, description="How many random networks are drawn.")
     most_stages: int = Field(default=12, ge=1, le=64, description="The most stages that layers are grouped into.")
 
@@ -142,7 +145,8 @@ class RandomizationLimits(Check):
 
     def passes(self, subject: Subject, samples: int) -> Passes:
         """The explanations, the deletions and their ends, the retention, and calibration batches."""
-        deletions = (1 + self.orders) * self.steps + 2
+        steps = min(self.steps, positions_of(subject, self.split))
+        deletions = 2 + (1 + self.orders) * (steps - 1)
         total = Passes(forward=(1 + deletions) * samples + self.seeds * min(CALIBRATION, samples))
         total += Passes(backward=self.seeds * samples)
         for _ in range(2 + self.seeds):
@@ -150,7 +154,7 @@ class RandomizationLimits(Check):
         return total
 
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
-        """Randomise the output's stage, and delete features of the trained model's inputs."""
+        """Randomise the output's stage, and delete positions of the trained model's inputs."""
         explainer = resolve(subject, self.explainer)
         calibration = calibration_batch(subject, context, self.split)
         tops = stages_of(subject, calibration, self.most_stages)
@@ -159,18 +163,19 @@ class RandomizationLimits(Check):
         for number, batch in enumerate(context.batches(self.split)):
             view = subject.view(batch)
             comparison = Comparison.of(view, ("signed",), 0.1, "maximum")
-            attributions = explained(context, explainer, view)
-            trained = view.as_map(attributions)[None]
+            trained = view.as_map(explained(context, explainer, view))[None]
             again = view.as_map(explained(context, explainer, view, draw=1))[None]
             yield SELF.per_sample(on_host(comparison.signed(trained, again)))
             random = explained_by(subject, explainer, context, view, states, number)
             changed = [comparison.signed(trained, view.as_map(each)[None]) for each in random]
             yield CHANGE.per_sample(on_host(torch.stack(changed).mean(0)))
             yield from self._retention(subject, view, states, tops[0].modules)
-            gain, stuck = self._gain(context, view, attributions)
-            yield STUCK.per_sample(stuck.cpu().numpy())
-            if not bool(stuck.all()):
-                yield GAIN.per_sample(on_host(gain[~stuck]))
+            removal = Removal(context, view, explainer, self.split, substrate=self.substrate, by=self.by)
+            orders = [removal.curve(order, self.steps) for order in range(self.orders)]
+            is_flat = flat(orders, self.least_change)
+            yield FLAT.per_sample(is_flat.cpu().numpy())
+            if not bool(is_flat.all()):
+                yield GAIN.per_sample(on_host(random_gain(orders, removal.curve("most", self.steps))[~is_flat]))
 
     def _retention(
         self, subject: Subject, view: View, states: list[dict[str, Tensor]], modules: tuple[str, ...]
@@ -184,23 +189,6 @@ class RandomizationLimits(Check):
                 return
             found.append(one)
         yield RETENTION.per_sample(on_host(torch.stack(found).mean(0)))
-
-    def _gain(self, context: Context, view: View, attributions: Tensor) -> tuple[Tensor, Tensor]:
-        """The gain of each example, and whether nothing can be said about it."""
-        content = view.content
-        scores = view.as_map(attributions.abs() if self.ranked_by == "magnitude" else attributions)
-        generators = [context.generator("orders", index) for index in view.batch.indices]
-        drawn = torch.stack(
-            [torch.rand((self.orders, *content.shape[1:]), generator=each, device=each.device) for each in generators],
-            1,
-        )
-        orders = [places(each, content) for each in (scores, *drawn)]
-        baseline = baseline_of(view.features, self.baseline, view.mask)
-        curves = deletion_curves(view, orders, baseline, self.steps).mean(1)
-        ends = deletion_curves(view, [torch.full_like(orders[0], 2**30), torch.zeros_like(orders[0])], baseline, 1)[
-            :, 0
-        ]
-        return curves[1:].mean(0) - curves[0], ends[0] - ends[1] < LEAST_FALL
 
     @classmethod
     def controls(cls) -> tuple[Control, ...]:

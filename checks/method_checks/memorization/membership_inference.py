@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from method_cards.adapters import WITHOUT_LOSS
 from method_cards.check import Check, Context, Control, Passes
 from method_cards.measurement import Quantity
 from method_checks.memorization.controls import tables
@@ -116,6 +117,10 @@ class MembershipInference(Check):
         yield FALSE_POSITIVE_RATE.per_sample(wrongly)
         for block in groups.blind(self.blind_blocks):
             yield BLIND_AUC.two_groups(*block)
+
+    def not_applicable(self, subject: Subject) -> str:
+        """Encoders and image-to-image models have no loss."""
+        return WITHOUT_LOSS.get(subject.task, "")
 
     def passes(self, subject: Subject, samples: int) -> Passes:
         """One forward pass for each drawn example of both splits."""

@@ -431,7 +431,7 @@ def test_it_says_where_it_does_not_apply() -> None:
     from tests.helpers import classifier
 
     check = LanguageModelAttribution()
-    assert "use the checks of classifiers" in check.not_applicable(classifier())
+    assert "explains continuations by a language model" in check.not_applicable(classifier())
     subject = CONTROLS["ablation"].build(0)
     subject.explainer = None
     assert "name one under `explainer:`" in check.not_applicable(subject)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from method_cards.execution import Options, Silent, measure
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.attribution import controls
-from method_checks.attribution.changes.deletion import deletion_curves, places
+from method_checks.attribution.changes.removal import Order, Removal
+from method_checks.attribution.explainers import resolve
 from method_checks.attribution.networks.retention import scale_retention
 from method_checks.attribution.parameter_randomization import ParameterRandomization
 from method_checks.attribution.randomization_limits import RandomizationLimits
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 CRITERIA = binding(
     RandomizationLimits.id,
     [criterion("top_similarity", at_most=0.5), criterion("deletion_gain", at_least=0.1)],
-    [criterion("self_similarity", at_least=0.8), criterion("undeletable", at_most=0.5)],
+    [criterion("self_similarity", at_least=0.8), criterion("flat_curve", at_most=0.5)],
 )
 
 
@@ -75,23 +77,33 @@ def test_noise_that_follows_from_the_weights_passes_every_randomisation_criterio
     assert judge.judge(CheckBinding.model_validate(bound), found, complete=True).outcome is Outcome.PASSED
 
 
-def test_deletion_is_that_of_a_loop_over_pixels() -> None:
-    """Each curve is made by setting one pixel after the other of one image to zero and asking the model."""
-    subject = control("input-x-gradient")
-    view = subject.view(subject.batch("test", (3, 5)))
-    scores = torch.randn(2, 8, 8, generator=torch.Generator().manual_seed(0))
-    found = deletion_curves(view, [places(scores, view.content)], torch.zeros_like(view.features), 3)
-    assert found.shape == (1, 3, 2)
-    for example in range(2):
-        image = view.features[example].clone()
-        curve = []
-        for number, pixel in enumerate(scores[example].flatten().argsort(descending=True).tolist()):
-            if number in (16, 32, 48):
-                with torch.no_grad():
-                    chances = subject.model(image[None]).softmax(1)[0]
-                curve.append(float(chances[view.targets[example]]))
-            image[0, pixel // 8, pixel % 8] = 0
-        assert found[0, :, example].tolist() == pytest.approx(curve, abs=1e-6)
+def test_the_gain_is_that_of_a_loop_over_pixels() -> None:
+    """Each curve is made by setting one pixel after the other of one image to zero and asking the model; areas by trapezoids."""
+    subject, check = control("input-x-gradient"), RandomizationLimits(steps=4, orders=2)
+    found = run(check, subject, samples=3, batch=3)[2].select("deletion_gain", {})[0].values
+    context = Context(subject, 3, 0, 3, scope=check.id)
+    (batch,) = context.batches("test")
+    view = subject.view(batch)
+    removal = Removal(context, view, resolve(subject, None), "test", substrate="zeros", by="magnitude")
+    given = view.features.clone().requires_grad_()
+    (slopes,) = torch.autograd.grad(subject.model(given).gather(1, view.targets[:, None]).sum(), given)
+    sizes = (slopes * view.features).abs().flatten(1).gather(1, removal.ranks("most").argsort(1))
+    assert bool((sizes.diff(dim=1) <= 0).all())
+    orders: tuple[Order, ...] = ("most", 0, 1)
+    for example in range(3):
+        areas = []
+        for order in orders:
+            image = view.features[example].clone()
+            heights = []
+            sequence = removal.ranks(order)[example].argsort().tolist()
+            for gone in range(65):
+                if gone % 16 == 0:
+                    with torch.no_grad():
+                        heights.append(float(subject.model(image[None]).softmax(1)[0, view.targets[example]]))
+                if gone < 64:
+                    image[0, sequence[gone] // 8, sequence[gone] % 8] = 0
+            areas.append(sum((left + right) / 8 for left, right in pairwise(heights)))
+        assert found[example] == pytest.approx((areas[1] + areas[2]) / 2 - areas[0], abs=1e-6)
 
 
 def test_on_a_linear_model_the_gain_is_positive_for_the_exact_map_and_negative_for_its_inverse() -> None:
@@ -112,19 +124,11 @@ def test_on_a_linear_model_the_gain_is_positive_for_the_exact_map_and_negative_f
     gains = []
     for sign in (1.0, -1.0):
         subject = Subject("linear", "image-classification", model, {"test": test}, explainer=exact(sign))
-        _, cause, found = run(RandomizationLimits(ranked_by="value"), subject, samples=48)
+        _, cause, found = run(RandomizationLimits(by="signed"), subject, samples=48)
         assert not cause
         gains.append(found.select("deletion_gain", {})[0].values)
     assert gains[0].min() > 0
     assert gains[1].max() < 0
-
-
-def test_padding_comes_last() -> None:
-    """What is no content is deleted after everything else, whatever its score."""
-    scores = torch.tensor([[5.0, 1.0, 9.0, 2.0]])
-    content = torch.tensor([[True, True, False, True]])
-    assert places(scores, content).tolist() == [[0, 2, 3, 1]]
-    assert places(torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)).tolist() == [[0, 1, 2]]
 
 
 def test_retention_is_that_of_activations_times_weights() -> None:
@@ -146,14 +150,14 @@ def test_retention_is_that_of_activations_times_weights() -> None:
 
 
 def test_a_model_that_ignores_its_input_cannot_be_judged() -> None:
-    """Where deleting everything changes nothing, all examples are undeletable and no gain is stated."""
+    """Where no deletion moves the probability, all curves are flat and no gain is stated."""
     subject = control("input-x-gradient")
     with torch.no_grad():
         last = subject.model[8]  # type: ignore[index]
         last.weight.mul_(1e-3)
     _, cause, found = run(RandomizationLimits(), subject, samples=32)
     assert not cause
-    assert found.select("undeletable", {})[0].values.tolist() == [1.0] * 32
+    assert found.select("flat_curve", {})[0].values.tolist() == [1.0] * 32
     assert not found.select("deletion_gain", {})
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from method_cards.adapters import CLASSIFICATION
 from method_cards.lazy import torch
 from method_cards.subject import Subject
 from method_checks.attribution.explainers import METHODS
@@ -32,8 +33,8 @@ def not_applicable(subject: Subject, explainer: object) -> str:
     """Why an attribution check says nothing about a subject; empty when it applies."""
     if subject.explainer is None and explainer is None:
         return "The subject ships no explanation method; name one under `explainer:` if it does."
-    if subject.task == "text-generation":
-        return "Attribution checks explain the class of a classifier; a text-generation model has none."
+    if subject.task not in CLASSIFICATION:
+        return f"Attribution checks explain the class of a classifier; a{'n' * subject.task.startswith('i')} {subject.task} model has none."
     method = method_of(subject, explainer)
     if method in METHODS and METHODS[method].images_only and subject.task != "image-classification":
         return f'The explainer "{method}" explains images; this subject\'s task is {subject.task}.'

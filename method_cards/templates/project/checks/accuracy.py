@@ -43,8 +43,8 @@ class Accuracy(Check):
         return (self.split,)
 
     def not_applicable(self, subject: Subject) -> str:
-        """Language models have no single target class."""
-        return "It needs a classifier." if subject.task == "text-generation" else ""
+        """Only classifiers have a target class."""
+        return "" if subject.task.endswith("classification") else "It needs a classifier."
 
     def passes(self, subject: Subject, samples: int) -> Passes:
         """One forward pass for each example."""
