@@ -115,7 +115,10 @@ class CanaryExposure(Check):
         10_000, ge=100, description="Among how many secrets one is ranked at most; beyond, they are drawn at random."
     )
     level: float = Field(
-        0.01, gt=0, le=0.5, description="The p-value up to which a canary counts as exposed: its rank over the number of candidates."
+        0.01,
+        gt=0,
+        le=0.5,
+        description="The p-value up to which a canary counts as exposed: its rank over the number of candidates.",
     )
 
     @model_validator(mode="after")
@@ -178,7 +181,9 @@ class CanaryExposure(Check):
                 f'{len(shared)} texts of "{self.controls_split}" are also in "{self.canaries}": a control that was inserted is none; '
                 "draw other secrets for the controls"
             )
-        secrets = torch.tensor([text[-self.secret_tokens :] for group in groups for text in group], device=subject.device)
+        secrets = torch.tensor(
+            [text[-self.secret_tokens :] for group in groups for text in group], device=subject.device
+        )
         if self.alphabet:
             letters = torch.tensor(sorted(set(self.alphabet)), device=subject.device)
             alphabets = self.secret_tokens * (letters,)
@@ -207,9 +212,7 @@ class CanaryExposure(Check):
         return _contents(texts)
 
 
-def exposures(
-    subject: Subject, batch: Batch | None, space: Space, context: Context, split: str
-) -> NDArray[np.float64]:
+def exposures(subject: Subject, batch: Batch | None, space: Space, context: Context, split: str) -> NDArray[np.float64]:
     """Exposure in bits of each text of a batch, ``(text,)``; none where the split has ended before the other."""
     if batch is None:
         return np.empty(0)
