@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from method_cards.check import Check, Context, Control, Passes
 from method_cards.errors import CheckError
 from method_cards.measurement import Quantity
-from method_checks.memorization.controls import private_training
+from method_checks.memorization.controls import privacy_claims
 from method_checks.memorization.differential_privacy.one_run import (
     ceiling,
     drawn_canaries,
@@ -182,7 +182,7 @@ class DifferentialPrivacyAudit(Check):
     @classmethod
     def controls(cls) -> tuple[Control, ...]:
         """Trainings whose epsilon is known, trainings without any, and audits that cannot say anything."""
-        return private_training.CONTROLS
+        return privacy_claims.CONTROLS
 
     def splits(self) -> tuple[str, str]:
         """Included and excluded canaries."""

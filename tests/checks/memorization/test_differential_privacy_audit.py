@@ -23,7 +23,7 @@ from method_cards.judge import Judged
 from method_cards.measurement import Measurements
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
-from method_checks.memorization.controls import private_training
+from method_checks.memorization.controls import privacy_claims
 from method_checks.memorization.differential_privacy.gaussian import delta_of, epsilon_of, private_training
 from method_checks.memorization.differential_privacy.one_run import (
     ceiling,
@@ -286,7 +286,7 @@ def test_a_reference_takes_away_what_every_model_knows() -> None:
 
 def test_the_noise_of_the_control_keeps_its_claim() -> None:
     """The exact epsilon of the control's training is below what it claims, and close to it."""
-    assert 0.95 < epsilon_of(private_training.STEPS, private_training.NOISE, 1e-5) < private_training.CLAIMED
+    assert 0.95 < epsilon_of(privacy_claims.STEPS, privacy_claims.NOISE, 1e-5) < privacy_claims.CLAIMED
 
 
 @pytest.mark.parametrize(("epsilon", "mu"), [(0.0, 0.5), (1.0, 0.7), (3.0, 2.0)])

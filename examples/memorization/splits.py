@@ -48,7 +48,9 @@ def _shuffled(inputs: Tensor, targets: Tensor, seed: int) -> Table:
     order = torch.randperm(len(targets), generator=generator)
     inputs, targets = inputs[order], targets[order]
     noisy = torch.rand(len(targets), generator=generator) < NOISE
-    return inputs, torch.where(noisy, torch.randint(int(targets.max()) + 1, targets.shape, generator=generator), targets)
+    return inputs, torch.where(
+        noisy, torch.randint(int(targets.max()) + 1, targets.shape, generator=generator), targets
+    )
 
 
 def digits_train() -> Table:

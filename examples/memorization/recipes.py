@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache, partial
 
-import data
-import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from method_cards import Recipe
+
+import splits
 
 
 def _perceptron(columns: int, width: int, classes: int) -> nn.Module:
@@ -18,9 +18,18 @@ def _perceptron(columns: int, width: int, classes: int) -> nn.Module:
 
 
 def _language_model() -> nn.Module:
-    return GPT2LMHeadModel(
-        GPT2Config(vocab_size=data.WORDS, n_positions=data.LENGTH, n_embd=64, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0)
+    model: nn.Module = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=splits.WORDS,
+            n_positions=splits.LENGTH,
+            n_embd=64,
+            n_layer=2,
+            n_head=4,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
     )
+    return model
 
 
 digits_overfitted = Recipe(
@@ -34,7 +43,14 @@ cancer_overfitted = Recipe(
 cancer_regularised = replace(cancer_overfitted, epochs=6, learning_rate=0.02, weight_decay=0.1)
 
 text_overfitted = Recipe(
-    _language_model, epochs=40, batch_size=50, learning_rate=3e-3, optimizer="adamw", schedule="cosine", clip=1.0, loss="next-token"
+    _language_model,
+    epochs=40,
+    batch_size=50,
+    learning_rate=3e-3,
+    optimizer="adamw",
+    schedule="cosine",
+    clip=1.0,
+    loss="next-token",
 )
 text_regularised = replace(text_overfitted, epochs=5, weight_decay=0.1)
 
@@ -42,7 +58,7 @@ text_regularised = replace(text_overfitted, epochs=5, weight_decay=0.1)
 @cache
 def _trained(name: str, split: str) -> nn.Module:
     recipe: Recipe = globals()[name]
-    inputs, targets = getattr(data, split)()
+    inputs, targets = getattr(splits, split)()
     return recipe(inputs, targets, 0)
 
 
