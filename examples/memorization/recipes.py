@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache, partial
 
+import splits
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from method_cards import Recipe
-
-import splits
 
 
 def _perceptron(columns: int, width: int, classes: int) -> nn.Module:
