@@ -75,7 +75,7 @@ class DifferentialPrivacyAudit(Check):
         or the reference model's loss less the model's. The `guesses` canaries with the largest scores are guessed to be included, as
         many with the smallest to be excluded, the rest not at all. Their number is fixed before any score is seen: an
         eighth of the canaries on each side, unless it is given. From the share of right guesses follows `epsilon_lower_bound`:
-        with the chosen confidence, no smaller epsilon is true at the claimed delta. `excess` is this bound less `claimed_epsilon`,
+        with the chosen confidence, no smaller epsilon is true at the claimed delta. `excess` is this bound less the claimed epsilon,
         `refutation_ceiling` what the bound would be if all guesses were right, and `room` the ceiling less the claim. A bound of 0
         means that nothing was detected. An audit with `room` at or below 0 could not have refuted the claim, whatever
         the model did, and gives no verdict. `canary_auc` and `right_guesses` describe the scores. `blind_auc` is the
@@ -114,8 +114,6 @@ class DifferentialPrivacyAudit(Check):
     )
     gates: ClassVar[tuple[str, ...]] = ("room", "blind_auc")
 
-    claimed_epsilon: float = Field(gt=0, description="The epsilon that is claimed for the training.")
-    delta: float = Field(1e-5, ge=0, lt=1, description="The delta that is claimed with it.")
     included: str = Field("included", description="The split of the canaries whose coins said yes.")
     excluded: str = Field("excluded", description="The split of the canaries whose coins said no.")
     score: Literal["loss", "reference"] = Field(
@@ -136,9 +134,11 @@ class DifferentialPrivacyAudit(Check):
         return self
 
     def not_applicable(self, subject: Subject) -> str:
-        """A score against a reference needs one."""
+        """Without a claim there is nothing to refute; a score against a reference needs one."""
+        if "epsilon" not in subject.claims:
+            return "The subject claims no epsilon; if its training was differentially private, name epsilon and delta under `claims:`."
         if self.score == "reference" and subject.reference is None:
-            return "the subject names no reference model, with which this prescription compares the losses"
+            return "The subject names no reference model, with which this prescription compares the losses."
         return ""
 
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
@@ -148,9 +148,10 @@ class DifferentialPrivacyAudit(Check):
             Scores of each pair of batches for the area, the guesses, the bound with the ceiling, and the blind scores block by block.
 
         Raises:
-            CheckError: A loss is NaN or infinite, all scores are equal, the canaries are no coin tosses, overlap, are exchanged or change
-                at each look, or there are fewer canaries than guesses.
+            CheckError: The claim lacks a delta, a loss is NaN or infinite, all scores are equal, the canaries are no coin tosses, overlap,
+                are exchanged or change at each look, or there are fewer canaries than guesses.
         """
+        epsilon, delta = _claim(subject)
         sizes = len(subject.split(self.included)), len(subject.split(self.excluded))
         _refuse_no_coins(sizes, self.splits())
         groups = Groups(subject, context, *self.splits())
@@ -165,12 +166,12 @@ class DifferentialPrivacyAudit(Check):
         side = self._side(scores.size)
         right = right_guesses(scores, np.repeat([True, False], taken), side, rng)
         yield RIGHT_GUESSES.per_sample(right)
-        bound = epsilon_lower_bound(scores.size, right.size, int(right.sum()), self.delta, self.level)
-        most = ceiling(scores.size, right.size, self.delta, self.level)
+        bound = epsilon_lower_bound(scores.size, right.size, int(right.sum()), delta, self.level)
+        most = ceiling(scores.size, right.size, delta, self.level)
         yield EPSILON_LOWER_BOUND.exact(bound)
         yield CEILING.exact(most)
-        yield EXCESS.exact(bound - self.claimed_epsilon)
-        yield ROOM.exact(most - self.claimed_epsilon)
+        yield EXCESS.exact(bound - epsilon)
+        yield ROOM.exact(most - epsilon)
         for block in groups.blind(self.blind_blocks):
             yield BLIND_AUC.two_groups(*block)
 
@@ -209,6 +210,16 @@ def _score(subject: Subject, kind: str) -> Score:
         return found
 
     return difference
+
+
+def _claim(subject: Subject) -> tuple[float, float]:
+    """The claimed epsilon and delta."""
+    if not {"epsilon", "delta"} <= subject.claims.keys():
+        raise CheckError(
+            f'subject "{subject.id}" claims {", ".join(subject.claims) or "nothing"}; an audit needs `epsilon` and `delta` under '
+            "`claims:`, with a delta of 0 for pure differential privacy"
+        )
+    return subject.claims["epsilon"], subject.claims["delta"]
 
 
 def _refuse_no_coins(sizes: tuple[int, int], splits: tuple[str, str]) -> None:
