@@ -46,6 +46,10 @@ class Letters:
         """The letters among these token ids."""
         return "".join(LETTERS[number - FIRST] for number in map(int, ids) if number >= FIRST)
 
+    def written(self, data: Texts) -> list[str]:
+        """All of these texts as strings."""
+        return [self.decode(row) for row in data["input_ids"].tolist()]
+
 
 def language(seed: int) -> Tensor:
     """How likely each letter follows each, ``(letter, letter)``; rows sum to one."""
