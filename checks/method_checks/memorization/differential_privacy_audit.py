@@ -75,7 +75,7 @@ class DifferentialPrivacyAudit(Check):
         or the reference model's loss less the model's. The `guesses` canaries with the largest scores are guessed to be included, as
         many with the smallest to be excluded, the rest not at all. Their number is fixed before any score is seen: an
         eighth of the canaries on each side, unless it is given. From the share of right guesses follows `epsilon_lower_bound`:
-        with the chosen confidence, no smaller epsilon is true at the claimed delta. `excess` is this bound less `claimed_epsilon`,
+        with the chosen confidence, no smaller epsilon is true at the claimed delta. `excess` is this bound less the claimed epsilon,
         `refutation_ceiling` what the bound would be if all guesses were right, and `room` the ceiling less the claim. A bound of 0
         means that nothing was detected. An audit with `room` at or below 0 could not have refuted the claim, whatever
         the model did, and gives no verdict. `canary_auc` and `right_guesses` describe the scores. `blind_auc` is the
@@ -114,8 +114,12 @@ class DifferentialPrivacyAudit(Check):
     )
     gates: ClassVar[tuple[str, ...]] = ("room", "blind_auc")
 
-    claimed_epsilon: float = Field(gt=0, description="The epsilon that is claimed for the training.")
-    delta: float = Field(1e-5, ge=0, lt=1, description="The delta that is claimed with it.")
+    claimed_epsilon: float | None = Field(
+        None, gt=0, description="The epsilon that is claimed for the training; what the subject claims where null."
+    )
+    delta: float | None = Field(
+        None, ge=0, lt=1, description="The delta that is claimed with it; what the subject claims where null."
+    )
     included: str = Field("included", description="The split of the canaries whose coins said yes.")
     excluded: str = Field("excluded", description="The split of the canaries whose coins said no.")
     score: Literal["loss", "reference"] = Field(
@@ -136,7 +140,11 @@ class DifferentialPrivacyAudit(Check):
         return self
 
     def not_applicable(self, subject: Subject) -> str:
-        """A score against a reference needs one."""
+        """Without a claim there is nothing to refute, and a score against a reference needs one."""
+        if self.claimed_epsilon is None and "epsilon" not in subject.claims:
+            return "the subject claims no epsilon; where its training is private, write `claims: {epsilon: ..., delta: ...}`"
+        if self.delta is None and "delta" not in subject.claims:
+            return "the subject claims an epsilon without its delta; write `claims: {epsilon: ..., delta: ...}`, with 0 for pure privacy"
         if self.score == "reference" and subject.reference is None:
             return "the subject names no reference model, with which this prescription compares the losses"
         return ""
@@ -165,12 +173,13 @@ class DifferentialPrivacyAudit(Check):
         side = self._side(scores.size)
         right = right_guesses(scores, np.repeat([True, False], taken), side, rng)
         yield RIGHT_GUESSES.per_sample(right)
-        bound = epsilon_lower_bound(scores.size, right.size, int(right.sum()), self.delta, self.level)
-        most = ceiling(scores.size, right.size, self.delta, self.level)
+        epsilon, delta = self._claim(subject)
+        bound = epsilon_lower_bound(scores.size, right.size, int(right.sum()), delta, self.level)
+        most = ceiling(scores.size, right.size, delta, self.level)
         yield EPSILON_LOWER_BOUND.exact(bound)
         yield CEILING.exact(most)
-        yield EXCESS.exact(bound - self.claimed_epsilon)
-        yield ROOM.exact(most - self.claimed_epsilon)
+        yield EXCESS.exact(bound - epsilon)
+        yield ROOM.exact(most - epsilon)
         for block in groups.blind(self.blind_blocks):
             yield BLIND_AUC.two_groups(*block)
 
@@ -187,6 +196,13 @@ class DifferentialPrivacyAudit(Check):
     def splits(self) -> tuple[str, str]:
         """Included and excluded canaries."""
         return (self.included, self.excluded)
+
+    def _claim(self, subject: Subject) -> tuple[float, float]:
+        """Epsilon and delta, as the card gives them or the subject claims them."""
+        return (
+            subject.claims["epsilon"] if self.claimed_epsilon is None else self.claimed_epsilon,
+            subject.claims["delta"] if self.delta is None else self.delta,
+        )
 
     def _side(self, count: int) -> int:
         side = count // GUESSED if self.guesses is None else self.guesses

@@ -40,13 +40,12 @@ BINDING = CheckBinding.model_validate(
         DifferentialPrivacyAudit.id,
         [criterion("excess", at_most=0.0)],
         [criterion("room", at_least=0.0), criterion("blind_auc", at_most=0.6)],
-        claimed_epsilon=1.0,
     )
 )
 
 
 def measured(subject: Subject, *, samples: int | None = 2000, seed: int = 0, **parameters: Any) -> Measurements:
-    check = DifferentialPrivacyAudit(**{"claimed_epsilon": 1.0, "blind_blocks": 3, **parameters})
+    check = DifferentialPrivacyAudit(**{"claimed_epsilon": 1.0, "delta": 1e-5, "blind_blocks": 3, **parameters})
     found = Measurements()
     for yielded in check.measure(subject, Context(subject, samples, seed, scope=check.id)):
         found.add(yielded)
@@ -260,12 +259,24 @@ def test_more_guesses_than_canaries_are_refused() -> None:
         measured(coins(55, 50), guesses=60)
 
 
-def test_a_claim_is_required() -> None:
-    """Without a claim there is nothing to refute."""
-    with pytest.raises(ValidationError, match="claimed_epsilon"):
-        DifferentialPrivacyAudit()  # type: ignore[call-arg]  # that is the point
+def test_without_a_claim_there_is_nothing_to_refute() -> None:
+    """The claim is the subject's, unless the card gives one; without epsilon or delta the check does not apply, and says what to write."""
+    subject = coins(70, 60)
+    check = DifferentialPrivacyAudit()
+    assert "claims no epsilon" in check.not_applicable(subject)
+    subject.claims = {"epsilon": 2.0}
+    assert "without its delta" in check.not_applicable(subject)
+    subject.claims = {"epsilon": 2.0, "delta": 0.0}
+    assert check.not_applicable(subject) == ""
+    claimed = measured(subject, claimed_epsilon=None, delta=None)
+    assert value(claimed, "excess") == value(measured(subject, claimed_epsilon=2.0, delta=0.0), "excess")
+    assert value(claimed, "refutation_ceiling") - value(claimed, "room") == pytest.approx(2.0)
+
+
+def test_the_two_splits_are_different() -> None:
+    """Included and excluded canaries cannot be the same split."""
     with pytest.raises(ValidationError, match="different splits"):
-        DifferentialPrivacyAudit(claimed_epsilon=1, included="a", excluded="a")
+        DifferentialPrivacyAudit(included="a", excluded="a")
 
 
 def test_a_reference_takes_away_what_every_model_knows() -> None:
