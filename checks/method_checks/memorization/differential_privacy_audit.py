@@ -114,12 +114,6 @@ class DifferentialPrivacyAudit(Check):
     )
     gates: ClassVar[tuple[str, ...]] = ("room", "blind_auc")
 
-    claimed_epsilon: float | None = Field(
-        None, gt=0, description="The epsilon that is claimed for the training; what the subject claims where null."
-    )
-    delta: float | None = Field(
-        None, ge=0, lt=1, description="The delta that is claimed with it; what the subject claims where null."
-    )
     included: str = Field("included", description="The split of the canaries whose coins said yes.")
     excluded: str = Field("excluded", description="The split of the canaries whose coins said no.")
     score: Literal["loss", "reference"] = Field(
@@ -140,13 +134,11 @@ class DifferentialPrivacyAudit(Check):
         return self
 
     def not_applicable(self, subject: Subject) -> str:
-        """Without a claim there is nothing to refute, and a score against a reference needs one."""
-        if self.claimed_epsilon is None and "epsilon" not in subject.claims:
-            return "the subject claims no epsilon; where its training is private, write `claims: {epsilon: ..., delta: ...}`"
-        if self.delta is None and "delta" not in subject.claims:
-            return "the subject claims an epsilon without its delta; write `claims: {epsilon: ..., delta: ...}`, with 0 for pure privacy"
+        """Without a claim there is nothing to refute; a score against a reference needs one."""
+        if "epsilon" not in subject.claims:
+            return "The subject claims no epsilon; if its training was differentially private, name epsilon and delta under `claims:`."
         if self.score == "reference" and subject.reference is None:
-            return "the subject names no reference model, with which this prescription compares the losses"
+            return "The subject names no reference model, with which this prescription compares the losses."
         return ""
 
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
@@ -156,9 +148,10 @@ class DifferentialPrivacyAudit(Check):
             Scores of each pair of batches for the area, the guesses, the bound with the ceiling, and the blind scores block by block.
 
         Raises:
-            CheckError: A loss is NaN or infinite, all scores are equal, the canaries are no coin tosses, overlap, are exchanged or change
-                at each look, or there are fewer canaries than guesses.
+            CheckError: The claim lacks a delta, a loss is NaN or infinite, all scores are equal, the canaries are no coin tosses, overlap,
+                are exchanged or change at each look, or there are fewer canaries than guesses.
         """
+        epsilon, delta = _claim(subject)
         sizes = len(subject.split(self.included)), len(subject.split(self.excluded))
         _refuse_no_coins(sizes, self.splits())
         groups = Groups(subject, context, *self.splits())
@@ -173,7 +166,6 @@ class DifferentialPrivacyAudit(Check):
         side = self._side(scores.size)
         right = right_guesses(scores, np.repeat([True, False], taken), side, rng)
         yield RIGHT_GUESSES.per_sample(right)
-        epsilon, delta = self._claim(subject)
         bound = epsilon_lower_bound(scores.size, right.size, int(right.sum()), delta, self.level)
         most = ceiling(scores.size, right.size, delta, self.level)
         yield EPSILON_LOWER_BOUND.exact(bound)
@@ -197,13 +189,6 @@ class DifferentialPrivacyAudit(Check):
         """Included and excluded canaries."""
         return (self.included, self.excluded)
 
-    def _claim(self, subject: Subject) -> tuple[float, float]:
-        """Epsilon and delta, as the card gives them or the subject claims them."""
-        return (
-            subject.claims["epsilon"] if self.claimed_epsilon is None else self.claimed_epsilon,
-            subject.claims["delta"] if self.delta is None else self.delta,
-        )
-
     def _side(self, count: int) -> int:
         side = count // GUESSED if self.guesses is None else self.guesses
         if 2 * side > count:
@@ -225,6 +210,16 @@ def _score(subject: Subject, kind: str) -> Score:
         return found
 
     return difference
+
+
+def _claim(subject: Subject) -> tuple[float, float]:
+    """The claimed epsilon and delta."""
+    if not {"epsilon", "delta"} <= subject.claims.keys():
+        raise CheckError(
+            f'subject "{subject.id}" claims {", ".join(subject.claims) or "nothing"}; an audit needs `epsilon` and `delta` under '
+            "`claims:`, with a delta of 0 for pure differential privacy"
+        )
+    return subject.claims["epsilon"], subject.claims["delta"]
 
 
 def _refuse_no_coins(sizes: tuple[int, int], splits: tuple[str, str]) -> None:

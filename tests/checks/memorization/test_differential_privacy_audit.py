@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -45,7 +46,7 @@ BINDING = CheckBinding.model_validate(
 
 
 def measured(subject: Subject, *, samples: int | None = 2000, seed: int = 0, **parameters: Any) -> Measurements:
-    check = DifferentialPrivacyAudit(**{"claimed_epsilon": 1.0, "delta": 1e-5, "blind_blocks": 3, **parameters})
+    check = DifferentialPrivacyAudit(**{"blind_blocks": 3, **parameters})
     found = Measurements()
     for yielded in check.measure(subject, Context(subject, samples, seed, scope=check.id)):
         found.add(yielded)
@@ -57,28 +58,27 @@ def value(found: Measurements, name: str) -> float:
 
 
 @cache
-def control(name: str) -> tuple[Subject, dict[str, Any]]:
-    item = next(item for item in DifferentialPrivacyAudit.controls() if item.name == name)
-    return item.build(0), dict(item.parameters)
+def control(name: str) -> Subject:
+    return next(item for item in DifferentialPrivacyAudit.controls() if item.name == name).build(0)
 
 
 def judged(name: str) -> Judged:
-    subject, parameters = control(name)
-    return judge.judge(BINDING, measured(subject, **parameters), complete=True)
+    return judge.judge(BINDING, measured(control(name)), complete=True)
 
 
-def coins(included: int, excluded: int, model: nn.Module | None = None, columns: int = 4) -> Subject:
+def coins(included: int, excluded: int, model: nn.Module | None = None, delta: float = 1e-5) -> Subject:
     """A small untrained model, and canaries of random numbers."""
     generator = torch.Generator().manual_seed(included + 1000 * excluded)
 
     def rows(count: int) -> tuple[Tensor, Tensor]:
-        return torch.randn(count, columns, generator=generator), torch.randint(3, (count,), generator=generator)
+        return torch.randn(count, 4, generator=generator), torch.randint(3, (count,), generator=generator)
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        chosen = nn.Linear(columns, 3) if model is None else model
+        chosen = nn.Linear(4, 3) if model is None else model
     data = {"included": rows(included), "excluded": rows(excluded)}
-    return Subject("coins", "tabular-classification", chosen.eval(), data)
+    claims = {"epsilon": 1.0, "delta": delta}
+    return Subject("coins", "tabular-classification", chosen.eval(), data, claims=claims)
 
 
 @pytest.mark.parametrize("name", ["trained-with-noise", "trained-on-other-canaries"])
@@ -133,8 +133,8 @@ def test_the_ceiling_has_a_closed_form() -> None:
 @pytest.mark.parametrize("delta", [0.0, 1e-4, 1e-2])
 def test_agrees_with_a_slow_implementation(delta: float) -> None:
     """Losses, guesses, the sum over i and the search for epsilon by hand: the same numbers."""
-    subject = coins(45, 38)
-    found = measured(subject, samples=None, delta=delta, guesses=7)
+    subject = coins(45, 38, delta=delta)
+    found = measured(subject, samples=None, guesses=7)
     weight, bias = [tensor.tolist() for tensor in subject.model.state_dict().values()]
     scored = []
     for split, truth in (("included", True), ("excluded", False)):
@@ -233,10 +233,10 @@ def test_splits_that_no_coins_made_are_refused() -> None:
 
 def test_exchanged_splits_are_refused() -> None:
     """A model that knows the excluded canaries better did not keep its promise: the splits are exchanged."""
-    leaking, parameters = control("overfitted-with-a-claim")
+    leaking = control("overfitted-with-a-claim")
     data = {"included": leaking.split("excluded"), "excluded": leaking.split("included")}
     with pytest.raises(CheckError, match="exchanged"):
-        measured(Subject("swapped", leaking.task, leaking.model, data), **parameters)
+        measured(replace(leaking, data=data))
 
 
 def test_overlapping_constant_and_nan_are_refused() -> None:
@@ -244,7 +244,7 @@ def test_overlapping_constant_and_nan_are_refused() -> None:
     subject = coins(60, 60)
     same = subject.split("included")
     with pytest.raises(CheckError, match="overlap"):
-        measured(Subject("same", subject.task, subject.model, {"included": same, "excluded": same}))
+        measured(replace(subject, data={"included": same, "excluded": same}))
     for number, message in ((0.0, "for all 120 examples"), (math.nan, "NaN")):
         model = nn.Linear(4, 3)
         nn.init.constant_(model.weight, number)
@@ -259,38 +259,28 @@ def test_more_guesses_than_canaries_are_refused() -> None:
         measured(coins(55, 50), guesses=60)
 
 
-def test_without_a_claim_there_is_nothing_to_refute() -> None:
-    """The claim is the subject's, unless the card gives one; without epsilon or delta the check does not apply, and says what to write."""
-    subject = coins(70, 60)
+def test_a_claim_is_required() -> None:
+    """Without a claimed epsilon the check does not apply; without a delta it says what to do; the splits differ."""
     check = DifferentialPrivacyAudit()
-    assert "claims no epsilon" in check.not_applicable(subject)
-    subject.claims = {"epsilon": 2.0}
-    assert "without its delta" in check.not_applicable(subject)
-    subject.claims = {"epsilon": 2.0, "delta": 0.0}
+    subject = coins(60, 60)
     assert check.not_applicable(subject) == ""
-    claimed = measured(subject, claimed_epsilon=None, delta=None)
-    assert value(claimed, "excess") == value(measured(subject, claimed_epsilon=2.0, delta=0.0), "excess")
-    assert value(claimed, "refutation_ceiling") - value(claimed, "room") == pytest.approx(2.0)
-
-
-def test_the_two_splits_are_different() -> None:
-    """Included and excluded canaries cannot be the same split."""
+    assert "claims no epsilon" in check.not_applicable(replace(subject, claims={}))
+    with pytest.raises(CheckError, match="delta of 0 for pure"):
+        measured(replace(subject, claims={"epsilon": 1.0}))
     with pytest.raises(ValidationError, match="different splits"):
         DifferentialPrivacyAudit(included="a", excluded="a")
 
 
 def test_a_reference_takes_away_what_every_model_knows() -> None:
     """Scores are the reference's losses less the model's; without a reference the check does not apply."""
-    subject, parameters = control("too-little-noise")
-    check = DifferentialPrivacyAudit(**parameters, score="reference")
-    assert "no reference model" in check.not_applicable(subject)
-    subject.reference = control("trained-on-other-canaries")[0].model
+    check = DifferentialPrivacyAudit(score="reference")
+    assert "no reference model" in check.not_applicable(control("too-little-noise"))
+    subject = replace(control("too-little-noise"), reference=control("trained-on-other-canaries").model)
     assert check.not_applicable(subject) == ""
-    found = measured(subject, **parameters, score="reference")
-    indices = Context(subject, 2000).indices("included")
-    batch = subject.batch("included", indices)
+    assert subject.reference is not None
+    found = measured(subject, score="reference")
+    batch = subject.batch("included", Context(subject, 2000).indices("included"))
     expected = subject.with_model(subject.reference).losses(batch) - subject.losses(batch)
-    subject.reference = None
     np.testing.assert_allclose(found.select("canary_auc", {})[0].values, expected.numpy(), atol=1e-6)
     assert check.passes(subject, 100).forward == 400
 
@@ -344,4 +334,4 @@ def test_passes_are_the_canaries_that_are_read() -> None:
     subject = coins(70, 60)
     subject.model.register_forward_hook(lambda _module, inputs, _output: calls.append(len(inputs[0])))
     measured(subject, samples=64)
-    assert DifferentialPrivacyAudit(claimed_epsilon=1).passes(subject, 64).forward == sum(calls) == 124
+    assert DifferentialPrivacyAudit().passes(subject, 64).forward == sum(calls) == 124

@@ -38,11 +38,16 @@ def noise_for_the_mean(seed: int) -> Subject:
     return private(seed, noise=NOISE / CANARIES)
 
 
-def overfitted(seed: int) -> Subject:
+def overfitted(seed: int, *, claimed: float = CLAIMED) -> Subject:
     """A network that was trained on the included canaries and 300 other rows until it knew them, without any noise."""
     canaries, included, others = _data(seed)
     rows, labels = (torch.cat([all_[included], other]) for all_, other in zip(canaries, others, strict=True))
-    return _subject("overfitted", _fitted(_network(seed), rows, labels), canaries, included)
+    return _subject("overfitted", _fitted(_network(seed), rows, labels), canaries, included, claimed)
+
+
+def too_large_a_claim(seed: int) -> Subject:
+    """The same with a claim so large that no audit with these canaries can refute it."""
+    return overfitted(seed, claimed=8.0)
 
 
 def other_canaries(seed: int) -> Subject:
@@ -89,13 +94,13 @@ def _fitted(model: nn.Module, rows: Tensor, labels: Tensor) -> nn.Module:
     return model.eval()
 
 
-def _subject(name: str, model: nn.Module, canaries: tuple[Tensor, Tensor], included: Tensor) -> Subject:
+def _subject(
+    name: str, model: nn.Module, canaries: tuple[Tensor, Tensor], included: Tensor, epsilon: float = CLAIMED
+) -> Subject:
     rows, labels = canaries
     splits = {"included": (rows[included], labels[included]), "excluded": (rows[~included], labels[~included])}
-    return Subject(name, "tabular-classification", model, splits)
+    return Subject(name, "tabular-classification", model, splits, claims={"epsilon": epsilon, "delta": 1e-5})
 
-
-CLAIM = {"claimed_epsilon": CLAIMED, "delta": 1e-5}
 
 CONTROLS = (
     Control(
@@ -103,14 +108,12 @@ CONTROLS = (
         "sound",
         "A network that was trained with clipped gradients and Gaussian noise, and claims the epsilon that the noise has.",
         private,
-        parameters=CLAIM,
     ),
     Control(
         "trained-on-other-canaries",
         "sound",
         "An overfitted network that saw none of these canaries, so that guesses about them are coin tosses.",
         other_canaries,
-        parameters=CLAIM,
     ),
     Control(
         "overfitted-with-a-claim",
@@ -118,7 +121,6 @@ CONTROLS = (
         "A network that was trained without noise until it knew its canaries, and claims an epsilon of 1.",
         overfitted,
         because="excess",
-        parameters=CLAIM,
     ),
     Control(
         "too-little-noise",
@@ -126,7 +128,6 @@ CONTROLS = (
         "A private training whose noise was scaled for the mean of the gradients and added to their sum.",
         noise_for_the_mean,
         because="excess",
-        parameters=CLAIM,
     ),
     Control(
         "not-tossed",
@@ -134,15 +135,13 @@ CONTROLS = (
         "A network that saw no canary, where included and excluded ones differ before any training: no coin decided.",
         shifted,
         because="blind_auc",
-        parameters=CLAIM,
     ),
     Control(
         "too-few-canaries",
         "confounded",
         "A network that knows its 1000 canaries by heart, and claims an epsilon of 8, which 1000 canaries cannot refute.",
-        overfitted,
+        too_large_a_claim,
         because="room",
-        parameters={"claimed_epsilon": 8.0, "delta": 1e-5},
     ),
 )
 """Networks whose epsilon is known, or known to be none."""
