@@ -154,7 +154,8 @@ class LanguageModelMembership(Check):
             CheckError: The splits overlap, are exchanged, or change at each look, a text has one token, the model's logits cannot be
                 used, or a score is the same for all texts.
         """
-        refuse_near_copies(*(_texts(subject, context, name) for name in self.splits()), self.splits())
+        given, fresh = (_texts(subject, context, name) for name in self.splits())
+        refuse_near_copies(given, fresh, self.splits())
         groups = Groups(subject, context, *self.splits())
         for members, non_members in groups.scored(lambda batch: self.scored(subject, batch)):
             for column, name in enumerate(SCORES):
