@@ -171,7 +171,7 @@ def _loaded(seed: int, numbers: tuple[int, ...], steps: int) -> nn.Module:
     return model
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=128)
 def _state(seed: int, numbers: tuple[int, ...], steps: int) -> dict[str, Tensor]:
     data = joined([part(seed, number) for number in numbers])
     return trained(network(seed), data, seed, steps).state_dict()
