@@ -22,13 +22,9 @@ from method_cards.measurement import Measurements
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.attribution import controls
-from method_checks.attribution.explainer_disagreement import (
-    ExplainerDisagreement,
-    feature_agreement,
-    named,
-    sign_agreement,
-)
+from method_checks.attribution.explainer_disagreement import ExplainerDisagreement
 from method_checks.attribution.explainers import Gradient, InputXGradient, IntegratedGradients
+from method_checks.attribution.maps.agreement import feature_agreement, named, sign_agreement
 from tests.helpers import binding, criterion, step
 
 CONTROLS = {item.name: item for item in ExplainerDisagreement.controls()}
