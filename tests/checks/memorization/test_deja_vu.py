@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from functools import cache
 from itertools import starmap
@@ -61,7 +62,7 @@ def series(found: Measurements, name: str, **by: str) -> Series:
     return found.select(name, by)[0]
 
 
-def tiny(model: nn.Module | None = None, **changes: Any) -> Subject:
+def tiny(changes: dict[str, Any] | None = None, model: nn.Module | None = None) -> Subject:
     """A random linear encoder of crops and images of six numbers."""
     generator = torch.Generator().manual_seed(0)
     sizes = {"train": 40, "test": 50, "public": 60, "public_crops": 30}
@@ -72,7 +73,7 @@ def tiny(model: nn.Module | None = None, **changes: Any) -> Subject:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         linear = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
-    return Subject("tiny", "image-feature-extraction", (model or linear).eval(), {**data, **changes})
+    return Subject("tiny", "image-feature-extraction", (model or linear).eval(), {**data, **(changes or {})})
 
 
 @pytest.mark.parametrize("name", ["many-images-seen-once", "memorised-other-images"])
@@ -163,9 +164,9 @@ def vectors(subject: Subject, split: str, indices: Any) -> list[tuple[list[float
 def slow_guess(vector: list[float], public: list[tuple[list[float], int]], k: int, metric: str) -> tuple[int, float]:
     def similarity(one: list[float], other: list[float]) -> float:
         if metric == "euclidean":
-            return -(sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) ** 0.5)
+            return -math.dist(one, other)
         lengths = [sum(a * a for a in each) ** 0.5 for each in (one, other)]
-        return sum(a * b for a, b in zip(one, other, strict=True)) / (lengths[0] * lengths[1])
+        return float(sum(a * b for a, b in zip(one, other, strict=True)) / (lengths[0] * lengths[1]))
 
     nearest = sorted(((similarity(vector, each), label) for each, label in public), reverse=True)[:k]
     counts = Counter(label for _, label in nearest)
@@ -185,7 +186,7 @@ def test_agrees_with_scikit_learn(metric: Metric) -> None:
     """With an odd number of neighbours and two labels no count is equal, and the guesses are those of scikit-learn."""
     generator = torch.Generator().manual_seed(1)
     public = (torch.randn(200, 1, 2, 3, generator=generator), torch.arange(200) % 2)
-    subject = tiny(public=public)
+    subject = tiny({"public": public})
     neighbours = Neighbours.of(subject, "public", 15, metric)
     batch = subject.batch("test", range(50))
     keys = subject.outputs(subject.batch("public", range(200)))
@@ -239,13 +240,13 @@ def test_a_crop_that_is_public_is_refused() -> None:
     train = tiny().split("train").take(range(40))
     for split in ("public", "public_crops"):
         with pytest.raises(CheckError, match=f'are also in "{split}"'):
-            measured(tiny(**{split: train}), k=5)
+            measured(tiny({split: train}), k=5)
 
 
 def test_splits_that_share_crops_are_refused() -> None:
     """A training crop among the held-out ones hides what was memorised."""
     with pytest.raises(CheckError, match="overlap"):
-        measured(tiny(test=tiny().split("train").take(range(40))), k=5)
+        measured(tiny({"test": tiny().split("train").take(range(40))}), k=5)
 
 
 def test_public_data_that_cannot_be_used_is_refused() -> None:
@@ -255,7 +256,7 @@ def test_public_data_that_cannot_be_used_is_refused() -> None:
         measured(tiny())
     for split in ("public", "public_crops"):
         with pytest.raises(CheckError, match=rf'"{split}" have the label 0; at least two are needed'):
-            measured(tiny(**{split: (public[0], torch.zeros(60))}), k=5)
+            measured(tiny({split: (public[0], torch.zeros(60))}), k=5)
     with pytest.raises(CheckError, match="the same representation; does it read its input"):
         measured(tiny(model=Constant()), k=5)
 
