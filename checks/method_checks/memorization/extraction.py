@@ -62,30 +62,31 @@ class Extraction(Check):
     """The model continues the beginnings of its training texts word for word, and more often than those of texts it never saw.
 
     What it measures:
-        Of each drawn text the first `prefix_tokens` tokens are given, and the `suffix_tokens` tokens after them are what should follow. One
-        forward pass gives two answers. Greedy: whether each token of the continuation is the most likely one after those before
-        it, which is the same as greedy decoding making the whole continuation. Sampled: the probability q that drawing with
-        `temperature`, `top_k` and `top_p` makes it, the product of the probabilities of its tokens after truncation, zero where one of them is cut;
-        the text is discoverable with `attempts` n and `chance` p when `1 − (1 − q)ⁿ ≥ p`. Training texts and held-out texts are
-        drawn in pairs; `greedy_excess` and `discoverable_excess` are the shares of training texts less those of held-out
-        texts, whose difference is zero when the model knows both alike, and never clipped. `reproduced`, `discovered` and
-        `long_enough` are the shares of each group. `blind_auc` says how well a classifier that never sees the model tells the groups apart.
+        Of each drawn text the first `prefix_tokens` tokens are given, and the `suffix_tokens` tokens after them are what should
+        follow. One forward pass gives two answers. Greedy: whether each token of the continuation is the most likely one after
+        those before it, which is the same as greedy decoding making the whole continuation. Sampled: the probability q that
+        drawing with `temperature`, `top_k` and `top_p` makes it, the product of the probabilities of its tokens after truncation,
+        zero where one of them is cut; the text is discoverable with `attempts` n and `chance` p when `1 − (1 − q)ⁿ ≥ p`. Training
+        texts and held-out texts are drawn in pairs; `greedy_excess` and `discoverable_excess` are the shares of training texts less
+        those of held-out texts, whose difference is zero when the model knows both alike, and never clipped. `reproduced`,
+        `discovered` and `long_enough` are the shares of each group. `blind_auc` says how well a classifier that never sees the model
+        tells the groups apart.
 
     Assumptions:
-        Training texts and held-out texts are independent draws of one distribution, and the held-out ones were never used for training. Texts
-        that anybody would continue so, such as licences and lists, come out in both groups and cancel. Only verbatim
-        continuation of a text's beginning is found: not paraphrases, near-copies, other prompts, or what stands later in a text. The check
-        refuses splits that share texts beyond what repeats within each, and data that changes each time it is read. Shorter texts are
-        left out; where none is left in a group, the check refuses.
+        Training texts and held-out texts are independent draws of one distribution, and the held-out ones were never used for
+        training. Texts that anybody would continue so, such as licences and lists, come out in both groups and cancel. Only verbatim
+        continuation of a text's beginning is found: not paraphrases, near-copies, other prompts, or what stands later in a text. The
+        check refuses splits that share texts beyond what repeats within each, and data that changes each time it is read. Shorter
+        texts are left out; where none is left in a group, the check refuses.
 
     Cost:
-        One forward pass for each drawn text that is long enough, no generation and no backward pass. The blind classifier takes one to five
-        seconds of one CPU core.
+        One forward pass for each drawn text that is long enough, no generation and no backward pass. The blind classifier takes one
+        to five seconds of one CPU core.
 
     Departures from the paper:
-        Carlini et al. take sequences from anywhere in a document, and report the share of training texts alone, beside another model's; Hayes
-        et al. report test texts beside training texts. Here the difference is what is judged. Verbatim only: the (ε, n, p) variant for
-        near-copies is left out, as it needs samples.
+        Carlini et al. take sequences from anywhere in a document, and report the share of training texts alone, beside another
+        model's; Hayes et al. report test texts beside training texts. Here the difference is what is judged. Verbatim only: the
+        (ε, n, p) variant for near-copies is left out, as it needs samples.
 
     Sources:
         carlini2023quantifying; hayes2025measuring; das2025blind
@@ -110,7 +111,9 @@ class Extraction(Check):
     chance: float = Field(0.5, gt=0, lt=1, description="With which probability it must come out at least once, p.")
     temperature: float = Field(1.0, gt=0, description="By what logits are divided before a token is drawn.")
     top_k: int = Field(40, ge=0, description="How many of the most likely tokens may be drawn; 0 for all.")
-    top_p: float = Field(1.0, gt=0, le=1, description="The share of probability from which tokens may be drawn; 1 for all.")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="The share of probability from which tokens may be drawn; 1 for all."
+    )
     blind_blocks: int = Field(
         8, ge=2, le=50, description="In how many blocks the blind classifier goes through the texts."
     )
@@ -198,4 +201,6 @@ class _Pairs:
             waiting.extend(found[found[:, 0] == 1])
         complete = min(map(len, self._waiting))
         first, second = self._waiting
-        return np.array([first.popleft() - second.popleft() for _ in range(complete)]).reshape(complete, members.shape[1])
+        return np.array([first.popleft() - second.popleft() for _ in range(complete)]).reshape(
+            complete, members.shape[1]
+        )

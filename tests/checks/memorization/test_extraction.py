@@ -25,7 +25,7 @@ from tests.checks.memorization import causal
 from tests.checks.memorization.causal import series, subject, tokens
 from tests.helpers import binding, criterion
 
-GATE = criterion("blind_auc", at_most=0.6)
+GATE = criterion("blind_auc", at_most=0.55)
 MEASURED = ("greedy_excess", "discoverable_excess")
 
 
@@ -67,8 +67,8 @@ def test_texts_of_another_language_give_no_verdict(name: str) -> None:
 
 
 def test_every_control_is_used_here() -> None:
-    """No control is left untested by the tests above; two share a subject, and are judged by different measurements."""
-    names = {item.name.removesuffix("-greedily") for item in Extraction.controls()}
+    """No control is left untested by the tests above."""
+    names = {item.name for item in Extraction.controls()}
     assert names == {"others-repeated", "each-text-once", "a-tenth-repeated", "held-out-of-another-language"}
 
 
@@ -90,7 +90,12 @@ def test_teacher_forcing_is_greedy_decoding() -> None:
     greedy, _ = continued(model, texts, 5, Decoding(), 7)
     given = texts.ids[:, :5]
     made = model.generate(
-        input_ids=given, attention_mask=torch.ones_like(given), max_new_tokens=5, do_sample=False, pad_token_id=0, eos_token_id=None
+        input_ids=given,
+        attention_mask=torch.ones_like(given),
+        max_new_tokens=5,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=None,
     )
     expected = (made == texts.ids).all(1)
     assert 8 <= int(expected.sum()) < 24
@@ -258,4 +263,6 @@ def test_what_cannot_be_measured_is_refused() -> None:
 def test_few_texts_decide_nothing() -> None:
     """A hundred texts none of which comes out are no pass."""
     item = next(item for item in Extraction.controls() if item.kind == "sound")
-    assert judged(measured(item.build(0), samples=100, **item.parameters), "greedy_excess").outcome is Outcome.INCONCLUSIVE
+    assert (
+        judged(measured(item.build(0), samples=100, **item.parameters), "greedy_excess").outcome is Outcome.INCONCLUSIVE
+    )

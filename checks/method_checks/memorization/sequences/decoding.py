@@ -48,9 +48,7 @@ class Decoding:
         return scores.log_softmax(1)
 
 
-def continued(
-    model: nn.Module, texts: Sequences, prefix: int, decoding: Decoding, block: int
-) -> tuple[Tensor, Tensor]:
+def continued(model: nn.Module, texts: Sequences, prefix: int, decoding: Decoding, block: int) -> tuple[Tensor, Tensor]:
     """How a model would continue the beginning of each text, compared with how the text goes on.
 
     One pass gives both, since the model is given the text's own tokens: greedy decoding makes all of them if and only if each is the most
@@ -64,7 +62,8 @@ def continued(
         block: How many texts go through at once.
 
     Returns:
-        Whether greedy decoding reproduces the rest, ``(text,)`` bool, and the log-probability in nats that drawing does, ``(text,)`` float64.
+        Whether greedy decoding reproduces the rest, ``(text,)`` bool, and the log-probability in nats that drawing does,
+        ``(text,)`` float64.
     """
 
     def use(logits: Tensor, part: Sequences) -> tuple[Tensor, Tensor]:
@@ -103,6 +102,4 @@ def attempts_needed(log_probability: Tensor, confidence: float) -> Tensor:
 def _log_of_missing(log_probability: Tensor) -> Tensor:
     """log(1 − q) of log q, exact to rounding at both ends: neither 1 − q nor q is ever formed where it would lose all digits."""
     likely = log_probability > -math.log(2)
-    return torch.where(
-        likely, (-torch.expm1(log_probability)).log(), torch.log1p(-log_probability.exp())
-    )
+    return torch.where(likely, (-torch.expm1(log_probability)).log(), torch.log1p(-log_probability.exp()))
