@@ -105,9 +105,9 @@ class Capacity(Check):
         one forward pass for each string and for each drawn held-out text.
 
     Departures from the paper:
-        Morris et al. train transformers of 0.5 to 1500 million parameters on strings of 64 tokens for about a million steps, and find about
-        3.6 bits for each parameter. Here the subject's own recipe and length of text are used. The limit and the held-out
-        strings, as exact controls, and the criterion for a plateau are the project's own.
+        Morris et al. train transformers of 0.5 to 1500 million parameters, and report about 3.6 bits for each parameter. Here the
+        subject's own recipe and length of text are used. The limit and the held-out strings, as exact controls, and the criterion for
+        a plateau are the project's own.
 
     Sources:
         morris2025how

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
+import json
 import math
 from dataclasses import replace
 from functools import cache, partial
@@ -28,7 +30,7 @@ from method_checks.memorization.controls import language_models as made
 from method_checks.memorization.sequences.strings import capacity_limit, memorized, random_texts
 from tests.checks.memorization import causal
 from tests.checks.memorization.causal import series, subject, tokens
-from tests.helpers import binding, criterion
+from tests.helpers import REPOSITORY, binding, criterion
 
 GATES = [
     criterion("plateau_gap", at_most=0.05),
@@ -271,3 +273,18 @@ def test_what_cannot_be_measured_is_refused() -> None:
     assert "`train:`" in Capacity().not_applicable(
         subject(causal.bigrams(8), train=tokens(9, 5, 8, 1), test=tokens(9, 5, 8, 2))
     )
+
+
+def test_the_published_page_is_made_from_the_published_results() -> None:
+    """The page says what results.json holds, and no point of it breaks a theorem."""
+    folder = REPOSITORY / "examples" / "capacity"
+    spec = importlib.util.spec_from_file_location("capacity_page", folder / "capacity_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    points = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert (REPOSITORY / "site" / "evidence" / "capacity.md").read_text(encoding="utf-8") == generator.page(points)
+    for point in points:
+        assert point["memorized_bits"] / point["dataset_bits"] <= capacity_limit(point["strings"], 32 * 6)
+        assert point["held_out_bits"] < 0
