@@ -115,10 +115,9 @@ def svg(points: Sequence[Point]) -> str:
         across = LEFT + (WIDTH - LEFT - RIGHT) * x / most
         return f"{across:.1f},{HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * y / MOST_STORED:.1f}"
 
-    parts = [
-        f'<svg class="mc-figure" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" fill="currentColor" font-size="12" '
-        'aria-label="Stored bits for each parameter against the bits of the strings for each parameter">'
-    ]
+    told = "Stored bits for each parameter against the bits of the strings for each parameter"
+    box = f'viewBox="0 0 {WIDTH} {HEIGHT}" fill="currentColor" font-size="12"'
+    parts = [f'<svg class="mc-figure" role="img" aria-label="{told}" {box}>']
     base = HEIGHT - BOTTOM
     for value in range(int(most) + 1):
         x = at(value, 0).partition(",")[0]
@@ -150,10 +149,12 @@ def svg(points: Sequence[Point]) -> str:
             )
         x, _, y = places[-1].partition(",")
         parts.append(f'<text x="{x}" y="{y}" dy="{-10 if number else 20}" text-anchor="end">{steps:,} steps</text></g>')
-    parts.append(
-        f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 8}" text-anchor="middle">bits of the strings, for each parameter</text>'
-        f'<text x="14" y="{base / 2}" text-anchor="middle" transform="rotate(-90 14 {base / 2})">stored bits, for each parameter</text></svg>'
-    )
+    middle, half = (LEFT + WIDTH) / 2, base / 2
+    parts += [
+        f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">bits of the strings, for each parameter</text>',
+        f'<text x="14" y="{half}" text-anchor="middle" transform="rotate(-90 14 {half})">stored, for each parameter</text>',
+        "</svg>",
+    ]
     return "".join(parts)
 
 

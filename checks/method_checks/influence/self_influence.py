@@ -83,13 +83,13 @@ class SelfInfluence(Check):
         cost a gradient for each example.
 
     Departures from the paper:
-        TracIn sums over checkpoints at even distance; here they lie denser at the start. The zeroth-order score of Z0-Inf could only be
+        Checkpoints lie denser at the start than at the end. The zeroth-order score of Z0-Inf could only be
         read in summaries: finite differences of the loss between neighbouring checkpoints, divided by the distance of their parameters,
         take the gradient's place; that their squares are weighted by learning rates and summed is this project's reconstruction.
-        The mean loss is in no paper's table as a rival, though it often wins.
+        The mean loss over the training, akin to the area under the margin of Pleiss et al., stands beside every score.
 
     Sources:
-        pruthi2020estimating; kokhlikyan2025zeroth; goodfellow2015efficient
+        pruthi2020estimating; kokhlikyan2025zeroth; goodfellow2015efficient; pleiss2020identifying
     """
 
     id: ClassVar[str] = "influence/self-influence"

@@ -10,12 +10,17 @@ from method_checks.influence.estimators.datamodels import (
     rank_correlations,
 )
 from method_checks.influence.estimators.features import last_layer_features
+from method_checks.influence.estimators.influences import Method, influences_by
 from method_checks.influence.estimators.representer import representer_values
 from method_checks.influence.estimators.similarity import cosine_similarities, same_class
 from method_checks.influence.estimators.trak import trak_scores
+from method_checks.influence.estimators.truth import Truth, truth_of
 
 __all__ = [
+    "Method",
+    "Truth",
     "cosine_similarities",
+    "influences_by",
     "last_layer_features",
     "linear_datamodelling_scores",
     "random_halves",
@@ -23,4 +28,5 @@ __all__ = [
     "representer_values",
     "same_class",
     "trak_scores",
+    "truth_of",
 ]

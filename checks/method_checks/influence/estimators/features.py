@@ -13,17 +13,16 @@ if TYPE_CHECKING:
     from method_checks.influence.gradients import TrainedCopy
 
 
-def last_layer_features(copy: TrainedCopy, inputs: Tensor | dict[str, Tensor]) -> tuple[Tensor, nn.Linear]:
-    """What goes into the linear layer whose output are the logits, ``(batch, width)``, and that layer.
+def last_layer_features(copy: TrainedCopy, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+    """What goes into the linear layer whose output are the logits, ``(batch, width)``.
 
     Raises:
         CheckError: The logits do not come straight from a linear layer.
     """
-    calls: list[tuple[nn.Linear, Tensor, Tensor]] = []
+    calls: list[tuple[Tensor, Tensor]] = []
 
-    def note(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        assert isinstance(layer, torch.nn.Linear)
-        calls.append((layer, args[0].detach(), output.detach().clone()))
+    def note(_layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        calls.append((args[0].detach(), output.detach().clone()))
 
     linear = [layer for layer in copy.model.modules() if isinstance(layer, torch.nn.Linear)]
     handles = [layer.register_forward_hook(note) for layer in linear]
@@ -33,9 +32,9 @@ def last_layer_features(copy: TrainedCopy, inputs: Tensor | dict[str, Tensor]) -
     finally:
         for handle in handles:
             handle.remove()
-    for layer, given, output in reversed(calls):
+    for given, output in reversed(calls):
         if output.shape == logits.shape and torch.equal(output, logits):
-            return given, layer
+            return given
     raise CheckError(
         "the logits do not come straight from a linear layer, so there is no last-layer representation; choose another method"
     )
