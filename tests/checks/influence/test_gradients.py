@@ -189,6 +189,31 @@ def test_a_language_model_has_a_closed_form() -> None:
     torch.testing.assert_close(squared_norms(*given, way), by_vmap(given), rtol=1e-5, atol=0)
 
 
+class Positions(nn.Module):
+    """Embeddings of positions are looked up once, for all examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(5, 6), nn.Embedding(9, 6)
+        self.norm, self.head = nn.LayerNorm(6), nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        embedded = self.tokens(x)
+        embedded += self.positions(torch.arange(9)[None])
+        out: Tensor = self.head(self.norm(embedded).tanh().mean(1))
+        return out
+
+
+def test_positions_that_all_examples_share_have_a_closed_form() -> None:
+    """A layer that is called once for the batch still gives each example its own gradient, for one example as for many."""
+    given = arguments(shaken(Positions()), ids(6, 9), "text-classification")
+    way = way_for(*given)
+    assert way.norms == "closed-form"
+    torch.testing.assert_close(squared_norms(*given, way), by_vmap(given), rtol=1e-5, atol=0)
+    alone = squared_norms(given.copy, given.objective, ids(6, 9)[:1], given.targets[:1], way)
+    torch.testing.assert_close(alone, by_vmap(given)[:1], rtol=1e-5, atol=0)
+
+
 class Twice(nn.Module):
     """The same layer is called twice."""
 
