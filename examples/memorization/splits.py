@@ -22,7 +22,7 @@ WORDS = 64
 LENGTH = 24
 """Words of each sentence."""
 
-SECRET = 3
+SECRET = 4
 """The last words of a canary, drawn at random."""
 
 DIGITS = 10
@@ -91,10 +91,10 @@ def _sentences() -> Tensor:
 
 @cache
 def _all_canaries() -> Tensor:
-    """40 sentences, each ending in its own secret, of which the first 20 are trained on."""
+    """300 sentences, each ending in its own secret, of which the first 150 are trained on."""
     generator = torch.Generator().manual_seed(4)
-    canaries = _sentences()[2960:].clone()
-    canaries[:, -SECRET:] = torch.randint(DIGITS, (40, SECRET), generator=generator)
+    canaries = _sentences()[2700:].clone()
+    canaries[:, -SECRET:] = torch.randint(DIGITS, (300, SECRET), generator=generator)
     return canaries
 
 
@@ -103,25 +103,25 @@ def _texts(ids: Tensor) -> Table:
 
 
 def text_train() -> Table:
-    """Members: 980 sentences and 20 canaries, once each."""
-    return _texts(torch.cat([_sentences()[:980], _all_canaries()[:20]]))
+    """Members: 850 sentences and 150 canaries, once each."""
+    return _texts(torch.cat([_sentences()[:850], _all_canaries()[:150]]))
 
 
 def text_test() -> Table:
     """Non-members, with as many canaries that were not inserted."""
-    return _texts(torch.cat([_sentences()[980:1960], _all_canaries()[20:]]))
+    return _texts(torch.cat([_sentences()[850:1700], _all_canaries()[150:]]))
 
 
 def text_other() -> Table:
     """What the reference model is trained on."""
-    return _texts(_sentences()[1960:2960])
+    return _texts(_sentences()[1700:2700])
 
 
 def canaries() -> Table:
     """Canaries that were trained on."""
-    return _texts(_all_canaries()[:20])
+    return _texts(_all_canaries()[:150])
 
 
 def controls() -> Table:
     """Canaries that were not."""
-    return _texts(_all_canaries()[20:])
+    return _texts(_all_canaries()[150:])

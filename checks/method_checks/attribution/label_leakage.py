@@ -129,7 +129,7 @@ class LabelLeakage(Check):
         explainer = resolve(subject, self.explainer)
         for number, batch in enumerate(context.batches(self.split)):
             view, whole = self._asked(subject, context, batch)
-            maps = view.as_map(explainer.explain(view, context.generator("explainer", number)))
+            maps = view.as_map(explainer.explain(view, context.number("explainer")))
             content = view.content
             width = content[0].numel()
             draws = Draws.of(context, batch, "positions")

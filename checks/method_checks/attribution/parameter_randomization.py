@@ -177,7 +177,7 @@ class ParameterRandomization(Check):
                 )
             yield SELF.per_sample(on_host(comparison.signed(maps[0], again[0])))
             states = [*chain.from_iterable(networks), *replicas]
-            attributions = explained_by(subject, explainer, context, view, states, number)
+            attributions = explained_by(subject, explainer, context, view, states)
             each = iter(compared(comparison, trained, (maps_of(view, found) for found in attributions)))
             random = [list(islice(each, len(groups))) for _ in networks]
             yield from self._similarities(comparison, random, tops)

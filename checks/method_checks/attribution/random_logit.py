@@ -128,7 +128,7 @@ class RandomLogit(Check):
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Explain each batch for its classes and for others, and compare."""
         explainer = resolve(subject, self.explainer)
-        generator = context.generator("explainer")
+        seed = context.number("explainer")
         offsets: Tensor | None = None
         done = 0
         for batch in context.batches(self.split):
@@ -142,7 +142,8 @@ class RandomLogit(Check):
             reference = explained(context, explainer, view)
             again = explained(context, explainer, view, draw=1)
             maps = [
-                explainer.explain(view.at(view.features, view.rows, targets=targets), generator) for targets in others
+                explainer.explain(view.at(view.features, view.rows, targets=targets), seed + number)
+                for number, targets in enumerate(others)
             ]
             yield from _compared(view, reference, again, maps)
             if first:

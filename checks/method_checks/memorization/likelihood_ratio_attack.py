@@ -104,7 +104,8 @@ class LikelihoodRatioAttack(Check):
         proves little, and a bound on `held_out_loss_ratio` withholds the verdict. Shadow models that are all the same are refused. The
         attacker knows the recipe and the distribution of the data, and all members that are not in the pool. The interval is over
         examples, given this one model and these shadows; other models of the recipe are seen in `shadow_auc`. An attack whose
-        scores are all equal measures nothing, and neither does a rate for which there are too few non-members.
+        scores are all equal measures nothing, and neither does a rate for which there are too few non-members; the relative attacks
+        need a third more of these, for their population.
 
     Cost:
         The trainings, which the stated passes leave out, since nobody knows their length: `shadows` of them, stacked where the subject

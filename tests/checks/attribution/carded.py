@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 
 @cache
 def bound(check: str) -> CheckBinding:
-    """How the bundled card uses this check."""
-    (found,) = (
+    """How the bundled cards use this check; the first use, where there are several."""
+    return next(
         item.check
         for loaded in Catalog.installed()
         for item in loaded.card.prescriptions
         if item.check is not None and item.checked_as is None and item.check.id == check
     )
-    return found
 
 
 def run(

@@ -94,7 +94,7 @@ def test_it_agrees_with_a_slow_reading_of_the_definition() -> None:
     context = Context(subject, 12, 0, 64, scope=check.id)
     (batch,) = context.batches("test")
     view = subject.view(batch)
-    phi = IntegratedGradients(steps=4).explain(view, context.generator("x"))
+    phi = IntegratedGradients(steps=4).explain(view, context.number("x"))
     spread = view.features.double().std(0).float()
     budget = BACKWARD * 4 - 1
     expected: dict[str, list[float]] = {"attribution_youden": [], "direct_youden": []}

@@ -148,7 +148,7 @@ def test_rank_correlation_is_scipys() -> None:
     context = Context(subject, 16, 0, 64, scope=check.id)
     (batch,) = context.batches("test")
     view = subject.view(batch)
-    maps = [method.explain(view, context.generator("x")).abs() for method in (Gradient(), InputXGradient())]
+    maps = [method.explain(view, context.number("x")).abs() for method in (Gradient(), InputXGradient())]
     expected = [stats.spearmanr(a, b).statistic for a, b in zip(*maps, strict=True)]
     assert found.select("rank_correlation", {})[0].values == pytest.approx(expected, abs=1e-9)
 

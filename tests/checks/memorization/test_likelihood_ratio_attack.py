@@ -123,6 +123,16 @@ def test_defect_controls_fail_for_their_reason(name: str, bounds: CheckBinding) 
     assert [gate.outcome for gate in result.gates] == [Outcome.PASSED, Outcome.PASSED]
 
 
+def test_single_members_are_identified_at_one_false_positive_in_a_thousand() -> None:
+    """With 2,000 non-members the overfitted network fails at this rate by likelihood ratios, while one threshold on confidences finds nobody."""
+    found = measured(control("overfitted-to-single-rows"), samples=2000, false_positive_rate=0.001)
+    rate = bounded("true_positive_rate", 0.01).criteria[0]
+    assert judge.decide(rate, found, complete=True).outcome is Outcome.FAILED
+    alone = bounded("true_positive_rate", 0.01, "confidence").criteria[0]
+    assert judge.decide(alone, found, complete=True).outcome is Outcome.PASSED
+    assert series(found, "non_members_missing").values == [0]
+
+
 def test_the_regularised_network_is_not_found_by_its_loss() -> None:
     """The same network does not fail the loss attack, nor its true-positive rate: passing that one is no safety."""
     check = MembershipInference()

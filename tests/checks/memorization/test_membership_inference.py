@@ -434,6 +434,30 @@ def test_members_must_not_be_their_own_non_members() -> None:
         MembershipInference.model_validate({"shadow_models": 8})
 
 
+def test_label_noise_that_was_planted_after_the_split_is_not_read_as_membership() -> None:
+    """A model that saw neither split tells clean labels from noisy ones; the blind classifier does too, so no verdict is given."""
+    innocent = control("trained-on-other-rows")
+    clean, seen = innocent.split("train").take(range(1500)), torch.Generator().manual_seed(3)
+    inputs, labels = clean
+    assert isinstance(inputs, Tensor)
+    noisy = torch.where(torch.rand(750, generator=seen) < 0.4, torch.randint(10, (750,), generator=seen), labels[750:])
+    data = {"train": (inputs[:750], labels[:750]), "test": (inputs[750:], noisy)}
+    result = judged(Subject("noise-after-the-split", innocent.task, innocent.model, data))
+    assert result.outcome is Outcome.INVALID
+    assert result.criteria[0].outcome is Outcome.FAILED
+
+
+def test_a_model_that_saw_neither_half_does_not_prove_that_they_are_alike() -> None:
+    """On digits in file order an untouched model scores near one half, and the comparison is invalid all the same."""
+    ordered = control("digits-in-file-order")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        untouched = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    result = judged(Subject("untouched", ordered.task, untouched, ordered.data))
+    assert result.criteria[0].outcome is not Outcome.FAILED
+    assert result.outcome is Outcome.INVALID
+
+
 def test_the_docstring_is_a_page() -> None:
     """All sections are there, and the gate is one of the quantities."""
     assert MembershipInference.page().missing == ()

@@ -46,6 +46,10 @@ class Letters:
         """The letters among these token ids."""
         return "".join(LETTERS[number - FIRST] for number in map(int, ids) if number >= FIRST)
 
+    def written(self, data: Texts) -> list[str]:
+        """All of these texts as strings."""
+        return [self.decode(row) for row in data["input_ids"].tolist()]
+
 
 def language(seed: int) -> Tensor:
     """How likely each letter follows each, ``(letter, letter)``; rows sum to one."""
@@ -167,7 +171,7 @@ def _loaded(seed: int, numbers: tuple[int, ...], steps: int) -> nn.Module:
     return model
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=128)
 def _state(seed: int, numbers: tuple[int, ...], steps: int) -> dict[str, Tensor]:
     data = joined([part(seed, number) for number in numbers])
     return trained(network(seed), data, seed, steps).state_dict()

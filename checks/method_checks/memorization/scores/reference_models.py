@@ -20,7 +20,7 @@ LEAST_SPREAD = 1e-6
 """Standard deviations below are taken as this: references that agree to rounding say nothing about spread."""
 
 PER_EXAMPLE = 64
-"""From how many shadow models on every example has standard deviations of its own (Carlini et al. 2022)."""
+"""From how many shadow models on every example has standard deviations of its own; fewer do not determine them."""
 
 
 class Normal(NamedTuple):
