@@ -59,7 +59,7 @@ def measured(
     return found
 
 
-def series(found: Measurements, name: str, **by: str) -> Series:
+def series(found: Measurements, name: str, **by: str | float) -> Series:
     return found.select(name, by)[0]
 
 

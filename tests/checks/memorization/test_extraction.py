@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import cache
 from typing import Any
@@ -138,7 +139,7 @@ def test_agrees_with_a_slow_implementation() -> None:
     _, found = continued(model, texts, 3, Decoding(0.8, 4), 5)
     for row, log_probability in zip(texts.ids.tolist(), found.tolist(), strict=True):
         product = 1.0
-        for before, token in zip(row[2:-1], row[3:], strict=True):
+        for before, token in itertools.pairwise(row[2:]):
             weights = (model(torch.tensor([[before]]))[0, 0].double() / 0.8).exp().tolist()
             kept = sorted(weights)[-4:]
             product *= weights[token] / sum(kept) if weights[token] in kept else 0.0
