@@ -84,7 +84,7 @@ class ErrorSlices(Check):
         left out.
 
     Sources:
-        wang2023error; eyuboglu2022domino; ash2020deep; plumb2023towards
+        wang2023error; eyuboglu2022domino; ash2020deep; plumb2022towards
     """
 
     id: ClassVar[str] = "influence/error-slices"

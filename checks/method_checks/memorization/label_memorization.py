@@ -96,7 +96,7 @@ class LabelMemorization(Check):
         Without planted labels, other checks of the same run use the same models.
 
     Departures from the paper:
-        Feldman and Zhang train thousands of models on 70 % of the data each, and put a margin of 0.25 on the estimates; here it is half of
+        Feldman and Zhang train thousands of models on 70 % of the data each, and cut the estimates at 0.25 (recalled); here it is half of
         the pool, few models, and the margin on a lower limit for each example: Clopper-Pearson limits of both shares at half
         of the error each. Doshi et al. plant wrong results in modular arithmetic and report the accuracy on them; here
         the accuracy of models that were not trained on them is taken away.

@@ -157,6 +157,14 @@ def test_slices_are_scikit_learns_clusters_of_principal_components() -> None:
     np.testing.assert_allclose(((embeddings - whitened.mean) @ whitened.axes).std(0), 1)
 
 
+@pytest.mark.parametrize("whiten", [False, True])
+def test_equal_embeddings_are_one_slice(whiten: bool) -> None:
+    """Where a model represents all examples alike, each predicted class is one slice, and no error hides in it."""
+    cut = found(np.ones((60, 4)), np.repeat([0, 1], 30), 3, 0, whiten=whiten)
+    assert cut.of(np.ones((4, 4)), np.array([0, 1, 1, 5])).tolist() == [0, 1, 1, -1]
+    assert cut.predicted.tolist() == [0, 1]
+
+
 def test_the_gradient_is_autograds() -> None:
     """The outer product is the gradient of the cross-entropy at the predicted class; its projection keeps inner products on average."""
     generator = torch.Generator().manual_seed(0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.self_influence import interleaved
 from method_cards.errors import CheckError
 from method_cards.subject import Subject
 from method_checks.influence.gradients import (
@@ -186,6 +187,31 @@ def test_a_language_model_has_a_closed_form() -> None:
     way = way_for(*given)
     assert way.norms == "closed-form"
     torch.testing.assert_close(squared_norms(*given, way), by_vmap(given), rtol=1e-5, atol=0)
+
+
+class Positions(nn.Module):
+    """Embeddings of positions are looked up once, for all examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(5, 6), nn.Embedding(9, 6)
+        self.norm, self.head = nn.LayerNorm(6), nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        embedded = self.tokens(x)
+        embedded += self.positions(torch.arange(9)[None])
+        out: Tensor = self.head(self.norm(embedded).tanh().mean(1))
+        return out
+
+
+def test_positions_that_all_examples_share_have_a_closed_form() -> None:
+    """A layer that is called once for the batch still gives each example its own gradient, for one example as for many."""
+    given = arguments(shaken(Positions()), ids(6, 9), "text-classification")
+    way = way_for(*given)
+    assert way.norms == "closed-form"
+    torch.testing.assert_close(squared_norms(*given, way), by_vmap(given), rtol=1e-5, atol=0)
+    alone = squared_norms(given.copy, given.objective, ids(6, 9)[:1], given.targets[:1], way)
+    torch.testing.assert_close(alone, by_vmap(given)[:1], rtol=1e-5, atol=0)
 
 
 class Twice(nn.Module):
@@ -406,3 +432,49 @@ def test_a_model_without_parameters_is_refused() -> None:
     """Nothing can have influenced it."""
     with pytest.raises(CheckError, match="no parameters"):
         TrainedCopy.of(subject_of(nn.Identity(), numbers(5, CLASSES), "tabular-classification"))
+
+
+class Ordinary(nn.Module):
+    """What vmap stumbles over in training mode: dropout, and batch norm that counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(CLASSES, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Dropout(0.5), nn.Linear(9, CLASSES)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out
+
+
+@pytest.mark.parametrize("objective", [cross_entropies, margins])
+def test_vmap_follows_what_it_is_known_to_stumble_over(objective: Objective) -> None:
+    """In evaluation mode dropout and batch norm are deterministic, and no target is turned into a one-hot vector: vmap gives the loop's gradients."""
+    copy, _, inputs, targets = arguments(shaken(Ordinary()), numbers(6, CLASSES), "tabular-classification")
+    assert way_for(copy, objective, inputs, targets) == Way("closed-form", "vmap")
+    one_by_one, together, again = (
+        gradients_of(copy, objective, inputs, targets, way) for way in ("loop", "vmap", "vmap")
+    )
+    torch.testing.assert_close(together, one_by_one, rtol=1e-5, atol=1e-6)
+    assert torch.equal(together, again)
+    assert not any(module.training for module in copy.model.modules())
+
+
+def test_the_benchmark_takes_turns_and_counts_cpu_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a shared machine wall clocks mislead: ways are run in turns, the process's own seconds are counted, and the least is kept."""
+    clock = iter([0.0, 3.0, 10.0, 11.0, 20.0, 22.0, 30.0, 35.0])
+    monkeypatch.setattr("benchmarks.self_influence.time.process_time", lambda: next(clock))
+    order: list[str] = []
+
+    def way(name: str) -> Callable[[], Tensor]:
+        def run() -> Tensor:
+            order.append(name)
+            return torch.ones(2)
+
+        return run
+
+    seconds, values = interleaved({"ours": way("ours"), "peer": way("peer")}, 2)
+    assert order == ["ours", "peer", "ours", "peer"]
+    assert seconds == {"ours": 2.0, "peer": 1.0}
+    assert values["peer"].tolist() == [1.0, 1.0]

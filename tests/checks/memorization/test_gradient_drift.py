@@ -286,6 +286,54 @@ def test_a_gradient_of_zero_is_no_step() -> None:
     assert bool((drifts(given, inputs, torch.zeros(6, dtype=torch.long)) == math.log(1e-12)).all())
 
 
+def test_pictures_and_padded_texts_have_a_hidden_activation() -> None:
+    """A convolution may come last, and a classifier of texts drifts as it does without padding."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        convolutions = nn.Sequential(
+            nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 3, 3), MeanOverPlaces()
+        ).eval()
+        pooled = Pooled().eval()
+    images = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
+    given, inputs, targets = probed(Subject("images", "image-classification", convolutions, {"train": images}))
+    assert (given.way, given.layer) == ("vmap", "3")
+    assert bool(torch.isfinite(drifts(given, inputs, targets)).all())
+    texts = part(3, 1, 6)
+    wider = {name: functional.pad(each, (0, 4)) for name, each in texts.items()}
+    subjects = [
+        Subject("texts", "text-classification", pooled, {"train": (each, images[1])}) for each in (texts, wider)
+    ]
+    found = [drifts(*probed(subject)) for subject in subjects]
+    assert found[0].shape == (6, len(NAMES))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-3)
+
+
+class MeanOverPlaces(nn.Module):
+    """Logits of a picture from those of its places."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+class Pooled(nn.Module):
+    """A classifier of texts whose last layer works on each token by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.classes = nn.Embedding(28, 6), nn.Linear(6, 3)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        kept = attention_mask[:, :, None].float()
+        out: Tensor = (self.classes(torch.tanh(self.tokens(input_ids))) * kept).sum(1) / kept.sum(1)
+        return out
+
+
+def test_half_precision_is_refused() -> None:
+    """A small step would be lost in rounding."""
+    with pytest.raises(CheckError, match="half precision"):
+        probed(classifier(layers(nn.Tanh()).bfloat16()))
+
+
 def test_frozen_parameters_do_not_move() -> None:
     """Only what training changes is changed: with a frozen first layer the hidden activation stays where it was."""
     model = layers(nn.Tanh())

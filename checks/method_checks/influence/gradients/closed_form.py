@@ -34,7 +34,7 @@ def closed_form(copy: TrainedCopy, objective: Objective, inputs: Examples, targe
     It holds for models of which `obstacle` finds nothing. The objective's values are summed, so that each example's gradient is
     its own, and only gradients of layer outputs are computed, none of weights.
     """
-    with torch.enable_grad(), _recorded(copy) as calls:
+    with torch.enable_grad(), _recorded(copy, len(targets)) as calls:
         values = objective(copy.adapter, inputs, targets)
     edges = [call.edge for call in calls]
     found: Sequence[Tensor | None] = torch.autograd.grad(values.sum(), edges, allow_unused=True) if edges else ()
@@ -55,7 +55,7 @@ def obstacle(copy: TrainedCopy, objective: Objective, inputs: Examples, targets:
     for name, layer in copy.model.named_modules():
         if any(each.requires_grad for each in layer.parameters(recurse=False)) and rule_for(layer) is None:
             return f'there is no closed form for "{name or "the model itself"}" ({type(layer).__name__})'
-    with torch.enable_grad(), _recorded(copy) as calls:
+    with torch.enable_grad(), _recorded(copy, len(targets)) as calls:
         values = objective(copy.adapter, inputs, targets)
     if values.grad_fn is None:
         return "nothing that is trained acts on the output"
@@ -77,17 +77,23 @@ def _precise(values: Tensor) -> Tensor:
 
 
 @contextmanager
-def _recorded(copy: TrainedCopy) -> Iterator[list[_Call]]:
-    """Note each call of a layer with trained parameters."""
+def _recorded(copy: TrainedCopy, examples: int) -> Iterator[list[_Call]]:
+    """Note each call of a layer with trained parameters.
+
+    A layer that is called once for all examples, as embeddings of positions are, gives each of them an output of its own, so that
+    its gradients come back one by one.
+    """
     calls: list[_Call] = []
 
     def note(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Tensor | None:
         given = args[0] if args else kwargs.get("input")
-        if isinstance(output, torch.Tensor) and output.requires_grad and isinstance(given, torch.Tensor):
-            edge = torch.autograd.graph.get_gradient_edge(output)
-            calls.append(_Call(layer, given.detach(), edge))
-            return output.clone() if output._is_view() else None  # noqa: SLF001  (a view that is changed in place loses its edge)
-        return None
+        if not (isinstance(output, torch.Tensor) and output.requires_grad and isinstance(given, torch.Tensor)):
+            return None
+        given, own = given.detach(), output
+        if len(given) == len(output) == 1 < examples:
+            given, own = given.expand(examples, *given.shape[1:]), output.expand(examples, *output.shape[1:])
+        calls.append(_Call(layer, given, torch.autograd.graph.get_gradient_edge(own)))
+        return own.clone() if own._is_view() else None  # noqa: SLF001  (a view that is changed in place loses its edge)
 
     layers = [
         layer for layer in copy.model.modules() if any(each.requires_grad for each in layer.parameters(recurse=False))

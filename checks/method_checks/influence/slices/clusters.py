@@ -44,9 +44,13 @@ class Slices:
             predicted: ``(example,)``.
         """
         places = (embeddings - self.mean) @ self.axes
-        distances = ((places[:, None, :] - self.centres[None]) ** 2).sum(2)
-        distances[predicted[:, None] != self.predicted[None]] = np.inf
-        return np.where(np.isfinite(distances.min(1)), distances.argmin(1), -1)
+        slices = np.full(len(predicted), -1)
+        for label in np.unique(predicted):
+            rows, numbers = np.flatnonzero(predicted == label), np.flatnonzero(self.predicted == label)
+            if numbers.size:
+                distances = ((places[rows, None] - self.centres[numbers]) ** 2).sum(2)
+                slices[rows] = numbers[distances.argmin(1)]
+        return slices
 
 
 def found(embeddings: Floats, predicted: Integers, slices: int, seed: int, *, whiten: bool) -> Slices:
@@ -84,8 +88,10 @@ def _components(centred: Floats, *, whiten: bool) -> Floats:
     with threadpool_limits(1):
         variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
     variances, directions = variances[::-1][:COMPONENTS], directions[:, ::-1][:, :COMPONENTS]
-    kept = variances > 1e-12 * variances[0]  # where all embeddings are the same, none
-    return directions[:, kept] / (np.sqrt(variances[kept]) if whiten else 1.0)
+    kept = variances > 1e-12 * variances[0]
+    kept[0] = True  # where all embeddings are the same, one direction in which they are
+    scale = np.sqrt(variances[kept]) if whiten and variances[0] > 0 else 1.0
+    return np.asarray(directions[:, kept] / scale, dtype=np.float64)
 
 
 def worst(slices: Integers, predicted: Integers, stratum: Integers, wrong: Flags, share: float) -> list[int]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from method_cards.adapters import Adapter
     from method_checks.influence.gradients import TrainedCopy
     from method_checks.influence.gradients.objectives import Examples
     from method_checks.influence.gradients.per_example import PerExample
@@ -34,6 +35,9 @@ NAMES = (
 
 NUMBERS = 2**24
 """How many stepped parameters, or logits, are held at once."""
+
+SINGLE = 32
+"""The bits of a number in single precision."""
 
 LEAST = 1e-12
 """What is smaller counts as no change."""
@@ -69,7 +73,15 @@ def probe(copy: TrainedCopy, inputs: Examples, targets: Tensor, step: float, gen
         targets: Their classes ``(batch,)``.
         step: See `Probe`.
         generator: Where the directions come from.
+
+    Raises:
+        CheckError: The parameters are in half precision, which rounds a small step away, or no layer is called with activations.
     """
+    if rounded := [name for name, each in copy.trained.items() if torch.finfo(each.dtype).bits < SINGLE]:
+        raise CheckError(
+            f"{len(rounded)} parameters ({rounded[0]} first) are in half precision, where a step of {step:g} of their length is lost in "
+            "rounding; load the model in single precision for this check"
+        )
     layer = last_layer(copy, inputs)
     logits, hidden = _one(copy, layer, _row(inputs, 0))
     width = hidden.shape[-1]
@@ -139,35 +151,41 @@ def _stepped(given: Probe, gradients: Tensor) -> dict[str, Tensor]:
 def _change(given: Probe, at: dict[str, Tensor], one: Examples, target: Tensor) -> Tensor:
     """What other parameters change for one example, ``(feature,)``."""
     example = one[None] if isinstance(one, torch.Tensor) else {name: part[None] for name, part in one.items()}
-    adapter = given.copy.adapter
-    answers, hidden, before = [], [], {name: each.detach() for name, each in given.copy.trained.items()}
-    for parameters in (before, at):
-        logits, activation = _one(given.copy, given.layer, example, parameters)
-        answers.append(logits.double().log_softmax(-1))
-        hidden.append(activation.double())
-    if isinstance(adapter, CausalLanguageModelAdapter):
-        ids = token_ids(example)[0]
-        mask = adapter.mask(example)
-        counted = (torch.ones_like(ids[1:]) if mask is None else mask[0, 1:]).double()
-        answers, chosen = [each[:-1] for each in answers], ids[1:]
-        kept = torch.nn.functional.pad(counted, (0, 1))
-    else:
-        chosen, counted = target[None], answers[0].new_ones(1)
-        kept = counted
-    weights = counted / counted.sum().clamp(min=1)
-    places = (
-        kept / kept.sum().clamp(min=1)
-        if len(kept) == len(hidden[0])
-        else hidden[0].new_full((len(hidden[0]),), 1 / len(hidden[0]))
-    )
-    first, second = answers
+    before = {name: each.detach() for name, each in given.copy.trained.items()}
+    (logits, hidden), (others, moved) = (_one(given.copy, given.layer, example, each) for each in (before, at))
+    first, second = (each.double().log_softmax(-1) for each in (logits, others))
+    hidden, moved = hidden.double(), moved.double()
+    chosen, counted, kept = _weights(given.copy.adapter, example, target, len(hidden))
     growth = (first - second).gather(1, chosen[:, None])[:, 0]
     divergence = (first.exp() * (first - second)).sum(1)
-    moved = hidden[1] - hidden[0]
-    turn = 1 - torch.nn.functional.cosine_similarity(hidden[0], hidden[1], dim=1)
-    along = (places @ moved @ given.directions.double()).abs()
-    single = torch.stack([weights @ growth, weights @ divergence, places @ moved.norm(dim=1), places @ turn])
-    return torch.cat([single, along])
+    turn = 1 - torch.nn.functional.cosine_similarity(hidden, moved, dim=1)
+    change = moved - hidden
+    along = (kept @ change @ given.directions.double()).abs()
+    return torch.cat(
+        [torch.stack([counted @ growth, counted @ divergence, kept @ change.norm(dim=1), kept @ turn]), along]
+    )
+
+
+def _weights(adapter: Adapter, example: Examples, target: Tensor, places: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What is predicted of one example, and how much each place counts.
+
+    Returns:
+        The class of each place of the output, ``(output,)``; weights of these, and of the places of the hidden activation, each of
+        which add up to one. A language model predicts nothing at the last place of a text, and at none of its padding.
+    """
+    mask = adapter.mask(example)
+    if isinstance(adapter, CausalLanguageModelAdapter):
+        ids = token_ids(example)[0]
+        content = torch.ones_like(ids) if mask is None else mask[0].long()
+        chosen = torch.nn.functional.pad(ids[1:], (0, 1))
+        counted = torch.nn.functional.pad(content[1:], (0, 1)).double()
+        kept = counted
+    else:
+        chosen, counted = target[None], target.new_ones(1).double()
+        kept = counted if mask is None else mask[0].double()
+    if len(kept) != places:
+        kept = kept.new_ones(places)
+    return chosen, counted / counted.sum().clamp(min=1), kept / kept.sum().clamp(min=1)
 
 
 def _one(
@@ -189,7 +207,7 @@ def _one(
     with _recorded(copy.model.get_submodule(layer)) as seen:
         logits = torch.func.functional_call(Answer().eval(), at, (example,), tie_weights=True)
     hidden = seen[-1]
-    width = hidden.shape[-1] if text or hidden.dim() <= 2 else hidden.numel()  # noqa: PLR2004  (example, feature)
+    width = hidden.numel() if hidden.dim() == 4 else hidden.shape[-1]  # noqa: PLR2004  (example, channel, height, width)
     return logits[0] if text else logits, hidden.reshape(-1, width)
 
 
