@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import multiprocessing
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from method_cards import calibration, intervals, judge
 from method_cards.calibration import Calibration, Calibrations, ControlRates
@@ -20,6 +22,7 @@ from method_cards.environment import versions
 from method_cards.errors import InputError
 from method_cards.execution import Options, Silent, measure
 from method_cards.lazy import torch
+from method_cards.measurement import Measurements
 from method_cards.plan import Bound, Step
 from method_cards.registry import Entry, Registry
 from method_cards.verdict import IntervalData, Outcome
@@ -31,20 +34,24 @@ EXPECTED = {"defect": Outcome.FAILED, "confounded": Outcome.INVALID, "sound": Ou
 """What is counted on each kind of control: detections, refusals, and false alarms."""
 
 
+Chosen: TypeAlias = tuple[LoadedCard, Prescription]
+"""A card and one of its prescriptions that has a check."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One run of one check on one control.
 
     Attributes:
         entry: The check.
-        bound: The prescription that is decided.
+        bounds: The prescriptions that are decided, all of the same check with the same parameters.
         control: The name of the control.
         seed: The seed of the control and of the run.
         samples: How many examples are measured.
     """
 
     entry: Entry
-    bound: Bound
+    bounds: tuple[Bound, ...]
     control: str
     seed: int
     samples: int | None
@@ -52,10 +59,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a trial ended.
+    """How a trial ended for one prescription.
 
     Attributes:
-        outcome: The verdict.
+        outcome: The verdict; not applicable where the check says nothing about the control.
         as_expected: Whether it is the counted outcome, for the stated reason.
         reason: The verdict's reason.
     """
@@ -65,21 +72,33 @@ class Ending:
     reason: str
 
 
+Endings: TypeAlias = tuple[Trial, tuple[Ending, ...]]
+"""A trial, and how it ended for each of its prescriptions."""
+
+
+def alike(chosen: Sequence[Chosen]) -> list[list[Chosen]]:
+    """Prescriptions that a run would decide from one measurement: of the same check, parameters and number of examples."""
+    found: dict[tuple[str, str, int | None], list[Chosen]] = {}
+    for loaded, prescription in chosen:
+        binding = _binding(prescription)
+        parameters = json.dumps(binding.parameters, sort_keys=True, default=str)
+        found.setdefault((binding.id, parameters, binding.samples), []).append((loaded, prescription))
+    return list(found.values())
+
+
 def calibrate(
-    loaded: LoadedCard,
-    prescription: Prescription,
+    chosen: Sequence[Chosen],
     registry: Registry,
     *,
     seeds: int = SEEDS,
     samples: int | None = None,
     jobs: int = 1,
     advanced: Callable[[], None] = lambda: None,
-) -> Calibration:
-    """Measure the error rates of one prescription's check.
+) -> list[Calibration]:
+    """Measure the error rates of prescriptions that are decided from one measurement.
 
     Args:
-        loaded: The card.
-        prescription: One of its prescriptions that has a check.
+        chosen: Cards and prescriptions, as `alike` puts them together.
         registry: Where the check is found.
         seeds: How many times each control is built and checked.
         samples: How many examples are measured; what the card asks for, or 512, where None.
@@ -87,45 +106,40 @@ def calibrate(
         advanced: Called after each trial.
 
     Returns:
-        Detection and false-alarm rates with 95 % intervals, overall and for each control.
+        For each prescription, detection and false-alarm rates with 95 % intervals, overall and for each control.
 
     Raises:
-        InputError: The check has no control with the defect that this prescription's criteria look for, or none without it.
+        InputError: The check has no control with the defect that a prescription's criteria look for, or none without it.
     """
-    binding = prescription.check
-    assert binding is not None
+    binding = _binding(chosen[0][1])
     entry = registry.get(binding.id)
     check = entry.load()
     samples = samples or binding.samples or 512
-    bound = Bound(loaded.card.id, prescription)
+    bounds = [Bound(loaded.card.id, prescription) for loaded, prescription in chosen]
     controls = [
-        control for control in check.controls() if _concerns(control, binding) and _applies(control, check, binding)
+        (control, tuple(bound for bound in bounds if _concerns(control, _binding(bound.prescription))))
+        for control in check.controls()
     ]
-    if not {"defect", "sound"} <= {control.kind for control in controls}:
-        raise InputError(
-            f"{loaded.card.id}/{prescription.id}: no control of {binding.id} shows the defect that its criteria look for"
-        )
+    _refuse_without_controls(bounds, controls, binding.id)
     began = time.perf_counter()
-    trials = [Trial(entry, bound, control.name, seed, samples) for control in controls for seed in range(seeds)]
-    endings: dict[str, list[Ending]] = {control.name: [] for control in controls}
-    for trial, ending in _endings(trials, jobs):
-        endings[trial.control].append(ending)
-        advanced()
-    rates = tuple(_rates(control, endings[control.name]) for control in controls)
-    return Calibration(
-        prescription=f"{loaded.card.id}/{prescription.id}",
-        check=binding.id,
-        check_version=check.version,
-        digest=calibration.digest(binding),
-        samples=samples,
-        seeds=seeds,
-        measured_on=dt.datetime.now(dt.UTC).date(),
-        environment=versions(),
-        seconds=round(time.perf_counter() - began, 1),
-        controls=rates,
-        detection=_pooled([rate for rate in rates if rate.kind != "sound"]),
-        false_alarm=_pooled([rate for rate in rates if rate.kind == "sound"]),
-    )
+    ended: list[Endings] = []
+    with _workers(jobs) as run:
+        for wave in ([0], range(1, seeds)):  # seed 0 tells which controls the check says something about
+            units = [
+                [Trial(entry, concerned, control.name, seed, samples) for control, concerned in controls if concerned]
+                for seed in wave
+            ]
+            for endings in run(units):
+                ended += endings
+                for _ in endings:
+                    advanced()
+            silent = {
+                trial.control for trial, found in ended if found[0].outcome is Outcome.NOT_APPLICABLE and not trial.seed
+            }
+            controls = [(control, concerned) for control, concerned in controls if control.name not in silent]
+            _refuse_without_controls(bounds, controls, binding.id)
+    seconds = round(time.perf_counter() - began, 1)
+    return [_calibration(bound, check, samples, seeds, seconds, _rates_of(bound, controls, ended)) for bound in bounds]
 
 
 def keep(loaded: LoadedCard, found: Sequence[Calibration]) -> str:
@@ -139,24 +153,52 @@ def keep(loaded: LoadedCard, found: Sequence[Calibration]) -> str:
     return str(path)
 
 
-def attempt(trial: Trial) -> Ending:
-    """Build the control, run the check on it, judge it."""
-    binding = trial.bound.prescription.check
-    assert binding is not None
+def attempt(trial: Trial) -> tuple[Ending, ...]:
+    """Build the control, run the check on it, judge it by each prescription."""
+    binding = _binding(trial.bounds[0].prescription)
     kind = trial.entry.load()
     control = next(control for control in kind.controls() if control.name == trial.control)
+    check = kind.model_validate({**binding.parameters, **control.parameters})
     with _one_thread():
         subject = control.build(trial.seed)
-        check = kind.model_validate({**binding.parameters, **control.parameters})
-        step = Step(check, trial.entry, dict(binding.parameters), trial.samples, prescriptions=[trial.bound])
+        if reason := check.not_applicable(subject):
+            return (Ending(Outcome.NOT_APPLICABLE, as_expected=False, reason=reason),) * len(trial.bounds)
+        step = Step(check, trial.entry, dict(binding.parameters), trial.samples, prescriptions=list(trial.bounds))
         context = Context(subject, trial.samples, trial.seed, scope=check.id)
         status, cause, measurements = measure(step, context, Options(), Silent())
     if status not in ("complete", "stopped_early"):
-        return Ending(Outcome.ERRORED, as_expected=False, reason=cause)
-    judged = judge.judge(binding, measurements, complete=status == "complete")
+        return (Ending(Outcome.ERRORED, as_expected=False, reason=cause),) * len(trial.bounds)
+    return tuple(_ending(control, bound, measurements, complete=status == "complete") for bound in trial.bounds)
+
+
+def _ending(control: Control, bound: Bound, measurements: Measurements, *, complete: bool) -> Ending:
+    judged = judge.judge(_binding(bound.prescription), measurements, complete=complete)
     results = {result.measurement: result.outcome for result in (*judged.gates, *judged.criteria)}
     right_reason = not control.because or results.get(control.because) is Outcome.FAILED
     return Ending(judged.outcome, judged.outcome is EXPECTED[control.kind] and right_reason, judged.reason)
+
+
+def _attempts(trials: Sequence[Trial]) -> list[Endings]:
+    return [(trial, attempt(trial)) for trial in trials]
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[Callable[[Sequence[Sequence[Trial]]], Iterator[list[Endings]]]]:
+    """What carries out lists of trials, each list in one process: the controls of one seed, which often share a network."""
+    if jobs == 1:
+        yield lambda units: map(_attempts, units)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield lambda units: (done.result() for done in as_completed([pool.submit(_attempts, unit) for unit in units]))
+
+
+def _binding(prescription: Prescription) -> CheckBinding:
+    assert prescription.check is not None
+    return prescription.check
+
+
+def _name(bound: Bound) -> str:
+    return f"{bound.card}/{bound.prescription.id}"
 
 
 def _concerns(control: Control, binding: CheckBinding) -> bool:
@@ -164,19 +206,43 @@ def _concerns(control: Control, binding: CheckBinding) -> bool:
     return not control.because or control.because in judged
 
 
-def _applies(control: Control, check: type[Check], binding: CheckBinding) -> bool:
-    return not check.model_validate({**binding.parameters, **control.parameters}).not_applicable(control.build(0))
+def _refuse_without_controls(
+    bounds: Sequence[Bound], controls: Sequence[tuple[Control, tuple[Bound, ...]]], check: str
+) -> None:
+    for bound in bounds:
+        if not {"defect", "sound"} <= {control.kind for control, concerned in controls if bound in concerned}:
+            raise InputError(f"{_name(bound)}: no control of {check} shows the defect that its criteria look for")
 
 
-def _endings(trials: Sequence[Trial], jobs: int) -> Iterator[tuple[Trial, Ending]]:
-    if jobs == 1:
-        for trial in trials:
-            yield trial, attempt(trial)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(attempt, trial): trial for trial in trials}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+def _rates_of(
+    bound: Bound, controls: Sequence[tuple[Control, tuple[Bound, ...]]], ended: Sequence[Endings]
+) -> tuple[ControlRates, ...]:
+    found: list[ControlRates] = []
+    for control, concerned in controls:
+        if bound in concerned:
+            place = concerned.index(bound)
+            found.append(_rates(control, [endings[place] for trial, endings in ended if trial.control == control.name]))
+    return tuple(found)
+
+
+def _calibration(
+    bound: Bound, check: type[Check], samples: int, seeds: int, seconds: float, rates: tuple[ControlRates, ...]
+) -> Calibration:
+    binding = _binding(bound.prescription)
+    return Calibration(
+        prescription=_name(bound),
+        check=binding.id,
+        check_version=check.version,
+        digest=calibration.digest(binding),
+        samples=samples,
+        seeds=seeds,
+        measured_on=dt.datetime.now(dt.UTC).date(),
+        environment=versions(),
+        seconds=seconds,
+        controls=rates,
+        detection=_pooled([rate for rate in rates if rate.kind != "sound"]),
+        false_alarm=_pooled([rate for rate in rates if rate.kind == "sound"]),
+    )
 
 
 def _rates(control: Control, endings: Sequence[Ending]) -> ControlRates:

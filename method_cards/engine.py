@@ -326,4 +326,5 @@ def _subject_data(subject: Subject, reference: str) -> SubjectData:
         parameters_sha256=subject.parameters_sha256(),
         explainer=explainer,
         classes=tuple(subject.classes),
+        claims=dict(subject.claims),
     )

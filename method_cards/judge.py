@@ -108,7 +108,11 @@ def decide(criterion: Criterion, measurements: Measurements, *, complete: bool) 
         )
     if series.kind != "exact" and series.n < LEAST_SAMPLES:
         reason = f"{series.n} samples are too few to decide anything; at least {LEAST_SAMPLES} are needed."
-        return _result(criterion, Outcome.INCONCLUSIVE, reason, series)
+        if series.needs is not None:
+            reason = (
+                f"Nothing could be measured on so few examples: at least {series.needs:,} of each split must be drawn."
+            )
+        return _result(criterion, Outcome.INCONCLUSIVE, reason, series, needed=series.needs)
     interval = interval_of(series, criterion.confidence)
     if low <= interval.low and interval.high <= high:
         outcome = Outcome.PASSED

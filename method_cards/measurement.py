@@ -78,10 +78,12 @@ class PerSample(_Named):
 
     Attributes:
         values: The numbers of this batch, ``(sample,)``.
+        needs: How many examples must be drawn before there are values, where there are none yet; None where that is not the reason.
         binary: Whether they are zeros and ones, so that an exact interval for a proportion holds.
     """
 
     values: ArrayLike = field(kw_only=True)
+    needs: int | None = None
     binary: bool = False
 
     def __post_init__(self) -> None:
@@ -165,10 +167,16 @@ class Quantity:
         """This quantity as one number."""
         return Exact(self.name, value=value, unit=self.unit, range=self.range, by=by)
 
-    def per_sample(self, values: ArrayLike, **by: str | float) -> PerSample:
-        """This quantity for the examples of one batch, ``(sample,)``."""
+    def per_sample(self, values: ArrayLike, *, needs: int | None = None, **by: str | float) -> PerSample:
+        """This quantity for the examples of one batch, ``(sample,)``; where there are none yet, how many must be drawn."""
         return PerSample(
-            self.name, values=values, unit=self.unit, range=self.range, by=by, binary=self.kind == "proportion"
+            self.name,
+            values=values,
+            unit=self.unit,
+            range=self.range,
+            by=by,
+            needs=needs,
+            binary=self.kind == "proportion",
         )
 
     def two_groups(self, positives: ArrayLike, negatives: ArrayLike, **by: str | float) -> TwoGroups:
@@ -193,6 +201,7 @@ class Series:
         unit: Its unit.
         range: Its smallest and largest value.
         by: What it is broken down by.
+        needs: How many examples must be drawn before there are values; None where that is not known.
     """
 
     name: str
@@ -200,6 +209,7 @@ class Series:
     unit: str
     range: tuple[float, float]
     by: Mapping[str, str | int | float]
+    needs: int | None = None
     _parts: list[Floats] = field(default_factory=list)
     _others: list[Floats] = field(default_factory=list)
 
@@ -219,6 +229,7 @@ class Series:
             self._parts = [np.array([measurement.value])]
         elif isinstance(measurement, PerSample):
             self._parts.append(np.asarray(measurement.values))
+            self.needs = measurement.needs
         else:
             self._parts.append(np.asarray(measurement.positives))
             self._others.append(np.asarray(measurement.negatives))

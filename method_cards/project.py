@@ -46,6 +46,15 @@ class CheckpointConfig(_Part):
     """The optimiser's step size at that moment."""
 
 
+class Claims(_Part):
+    """What is claimed of a model and can be refuted."""
+
+    epsilon: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The epsilon of a differentially private training."""
+    delta: float | None = Field(default=None, ge=0, lt=1)
+    """The delta that belongs to it."""
+
+
 class SubjectConfig(_Part):
     """A model to check, with its data and its task."""
 
@@ -79,6 +88,8 @@ class SubjectConfig(_Part):
     """The callable that makes the tokenizer of a text model."""
     attribute_to: str = ""
     """The input or the embedding layer that is explained, where several could be."""
+    claims: Claims = Claims()
+    """What is claimed of the model and can be refuted."""
     cards: tuple[str, ...] = Field(min_length=1)
     """The cards that apply."""
     answers: dict[str, Answer] = {}
@@ -276,6 +287,7 @@ class Project:
                 for item in config.checkpoints
             ),
             reference=reference.to(device) if isinstance(reference, torch.nn.Module) else reference,
+            claims=config.claims.model_dump(exclude_none=True),
         )
 
     def waiver(self, subject: str, prescription: str, today: dt.date) -> tuple[Waiver | None, bool]:

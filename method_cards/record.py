@@ -138,6 +138,8 @@ class SubjectData(_Data):
     explainer: str = ""
     """The explanation method that ships with it, in words."""
     classes: tuple[str, ...] = ()
+    claims: dict[str, float] = {}
+    """What was claimed of it, by name."""
 
 
 class Record(_Data):

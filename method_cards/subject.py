@@ -118,6 +118,7 @@ class Subject:
         checkpoints: The model at several moments of its training, from the first to the last.
         reference: A model of the same task that was trained on other data from the same source, on none of the splits; None when
             there is none.
+        claims: What is claimed of the model and can be refuted, by name: ``epsilon`` and ``delta`` of a differentially private training.
         block: How many examples go through the model at once at best; the engine measures it.
 
     Raises:
@@ -138,6 +139,7 @@ class Subject:
     train: Train | None = None
     checkpoints: Sequence[Checkpoint] = ()
     reference: nn.Module | None = None
+    claims: Mapping[str, float] = field(default_factory=dict)
     block: int = BLOCK
     adapter: Adapter = field(init=False, repr=False)
 

@@ -10,7 +10,7 @@ import pytest
 
 from method_cards import calibration
 from method_cards.calibrate import Trial as OneTrial
-from method_cards.calibrate import attempt, calibrate, keep
+from method_cards.calibrate import alike, attempt, calibrate, keep
 from method_cards.calibration import Calibration
 from method_cards.catalog import LoadedCard
 from method_cards.check import Control
@@ -80,7 +80,10 @@ def registry(name: str = "Controlled") -> Registry:
 
 def measured(folder: Path, check: dict[str, Any] = WANTED, **options: Any) -> Calibration:
     loaded = card(folder, check)
-    return calibrate(loaded, loaded.card.prescriptions[0], registry(), **{"seeds": 4, "samples": 128, **options})
+    (found,) = calibrate(
+        [(loaded, loaded.card.prescriptions[0])], registry(), **{"seeds": 4, "samples": 128, **options}
+    )
+    return found
 
 
 def test_each_kind_of_control_counts_its_own_outcome(tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ def test_the_right_reason_counts(tmp_path: Path) -> None:
     both = scripted(criterion("level", at_most=0.7), criterion("ones", at_most=0.99))
     loaded = card(tmp_path, both)
     entry = registry().get(Scripted.id)
-    ending = attempt(OneTrial(entry, Bound("toy-card", loaded.card.prescriptions[0]), "wrong-reason", 0, 128))
+    (ending,) = attempt(OneTrial(entry, (Bound("toy-card", loaded.card.prescriptions[0]),), "wrong-reason", 0, 128))
     assert ending.outcome is Outcome.FAILED
     assert not ending.as_expected
 
@@ -126,7 +129,7 @@ def test_controls_that_concern_other_criteria_are_left_out(tmp_path: Path) -> No
 def test_controls_to_which_the_check_does_not_apply_are_left_out(tmp_path: Path) -> None:
     """A control that the check would refuse with these parameters tells nothing about its error rates."""
     loaded = card(tmp_path)
-    found = calibrate(loaded, loaded.card.prescriptions[0], registry("SmallOnly"), seeds=2, samples=128)
+    (found,) = calibrate([(loaded, loaded.card.prescriptions[0])], registry("SmallOnly"), seeds=2, samples=128)
     assert {rate.control for rate in found.controls} == {"calm", "broken"}
 
 
@@ -136,7 +139,38 @@ def test_a_prescription_that_no_control_can_fail_is_refused(tmp_path: Path) -> N
     with pytest.raises(
         InputError, match="toy-card/itself: no control of toy/scripted shows the defect that its criteria look for"
     ):
-        calibrate(loaded, loaded.card.prescriptions[0], registry("OnlySound"), seeds=2)
+        calibrate([(loaded, loaded.card.prescriptions[0])], registry("OnlySound"), seeds=2)
+
+
+def test_prescriptions_of_one_measurement_are_decided_by_one_run_of_each_control(tmp_path: Path) -> None:
+    """Alike ones are put together across cards, each control runs once for all, and each is judged by its own criteria."""
+    bindings = [WANTED, scripted(criterion("ones", at_most=0.7)), scripted(criterion("level", at_most=0.7), share=0.3)]
+    loaded = toy_catalog(tmp_path, [prescription(f"p{place}", check=item) for place, item in enumerate(bindings)]).get(
+        "toy-card"
+    )
+    chosen = [(loaded, item) for item in loaded.card.prescriptions]
+    together, alone = alike(chosen)
+    assert [[item.id for _, item in group] for group in (together, alone)] == [["p0", "p1"], ["p2"]]
+    runs: list[int] = []
+    level, ones = calibrate(together, registry(), seeds=4, samples=128, advanced=lambda: runs.append(1))
+    assert len(runs) == 4 * 6, "each control but the one that concerns neither, once for each seed"
+    assert (level.prescription, ones.prescription) == ("toy-card/p0", "toy-card/p1")
+    assert level.controls == measured(tmp_path / "apart").controls
+    assert {rate.control for rate in ones.controls} == {"calm", "jumpy", "wrong-reason", "confused"}
+
+
+def test_a_control_that_does_not_apply_is_built_once(tmp_path: Path) -> None:
+    """Seed 0 tells that the check says nothing about it; no other seed is built."""
+    runs: list[int] = []
+    loaded = card(tmp_path)
+    calibrate(
+        [(loaded, loaded.card.prescriptions[0])],
+        registry("SmallOnly"),
+        seeds=3,
+        samples=128,
+        advanced=lambda: runs.append(1),
+    )
+    assert len(runs) == 4 + 2 * 2, "four controls concern it, and the check applies to two of them"
 
 
 @pytest.mark.slow

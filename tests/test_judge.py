@@ -81,6 +81,16 @@ def test_too_few_samples_decide_nothing(count: int) -> None:
     assert "too few" in result.reason
 
 
+def test_a_measurement_that_could_not_begin_says_how_many_examples_it_needs() -> None:
+    """Where a check knows what would give it values, the verdict names the number, and forgets it when values come."""
+    empty = LEVEL.per_sample([], needs=1998)
+    result = judge.judge(bound_check(criterion("level", at_most=1.0)), measured(empty), complete=True).criteria[0]
+    assert (result.outcome, result.samples_needed) == (Outcome.INCONCLUSIVE, 1998)
+    assert "at least 1,998 of each split" in result.reason
+    begun = measured(empty, LEVEL.per_sample([0.0]))
+    assert "too few" in judge.judge(bound_check(criterion("level", at_most=1.0)), begun, complete=True).reason
+
+
 def test_an_exact_quantity_needs_one_value() -> None:
     """A count has no interval: it is inside the bound or outside, and not before the end, since a later value may replace it."""
     found = measured(COUNT.exact(3))

@@ -347,13 +347,14 @@ def test_a_subject_is_built_as_the_file_says(tmp_path: Path) -> None:
     )
     found = project(
         tmp_path, weights="w.safetensors", replicas=["w.safetensors"], classes=["a", "b", "c"], explainer={"method": "gradient"}, title="Toy",
-        train="recipe.py:recipe", reference="recipe.py:other", checkpoints=[{"weights": "w.safetensors", "learning_rate": 0.1}],
+        claims={"epsilon": 3.0}, train="recipe.py:recipe", reference="recipe.py:other", checkpoints=[{"weights": "w.safetensors", "learning_rate": 0.1}],
     ).build("toy")  # fmt: skip
     assert torch.equal(found.model.state_dict()["weight"], weights["weight"])
     assert torch.equal(found.replicas[0]()["bias"], weights["bias"])
     assert torch.equal(found.checkpoints[0].load()["weight"], weights["weight"])
     assert (found.checkpoints[0].learning_rate, found.recipe is found.train) == (0.1, True)
     assert isinstance(found.reference, torch.nn.Linear)
+    assert found.claims == {"epsilon": 3.0}
     assert found.with_model(found.reference).model is found.reference
     assert (found.title, list(found.classes), found.explainer) == ("Toy", ["a", "b", "c"], {"method": "gradient"})
     assert json.loads((tmp_path / "method-cards.yaml").read_text())["subjects"]["toy"]["weights"] == "w.safetensors"

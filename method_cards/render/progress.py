@@ -16,6 +16,7 @@ from method_cards.render.terminal import Writer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from method_cards.calibration import Calibration
     from method_cards.card import Prescription
     from method_cards.catalog import LoadedCard
     from method_cards.plan import Plan, Step
@@ -149,8 +150,8 @@ def calibrate(
         jobs: How many processes share the work.
         console: Where the rates go; progress goes to standard error.
     """
+    from method_cards.calibrate import alike, keep
     from method_cards.calibrate import calibrate as measure
-    from method_cards.calibrate import keep
 
     writer, errors = Writer(console), Console(stderr=True, highlight=False)
     with Progress(
@@ -159,20 +160,23 @@ def calibrate(
         console=errors,
         disable=not is_live(errors),
     ) as bar:
-        for loaded, prescription in chosen:
-            full = f"{loaded.card.id}/{prescription.id}"
-            task = bar.add_task(full, total=None)
-            found = measure(loaded, prescription, registry, seeds=seeds, jobs=jobs, advanced=partial(bar.advance, task))
+        for together in alike(chosen):
+            names = [f"{loaded.card.id}/{prescription.id}" for loaded, prescription in together]
+            task = bar.add_task(", ".join(names), total=None)
+            found = measure(together, registry, seeds=seeds, jobs=jobs, advanced=partial(bar.advance, task))
             bar.remove_task(task)
-            path = keep(loaded, [found])
-            writer.line(writer.text(full, "bold"), writer.text(f"  {words.duration(found.seconds)}", "dim"))
-            writer.line(words.rates(found), indent=2)
-            for control in found.controls:
-                shares = f"{control.expected} of {control.runs}"
-                writer.line(
-                    f"{control.kind}: {control.control}: {shares} {EXPECTED[control.kind]}", style="dim", indent=4
-                )
-            writer.line(f"kept in {path}", style="dim", indent=2)
+            for (loaded, _), rates in zip(together, found, strict=True):
+                _told(writer, rates, keep(loaded, [rates]))
+
+
+def _told(writer: Writer, found: Calibration, path: str) -> None:
+    """The rates of one prescription, control by control, and where they are kept."""
+    writer.line(writer.text(found.prescription, "bold"), writer.text(f"  {words.duration(found.seconds)}", "dim"))
+    writer.line(words.rates(found), indent=2)
+    for control in found.controls:
+        shares = f"{control.expected} of {control.runs}"
+        writer.line(f"{control.kind}: {control.control}: {shares} {EXPECTED[control.kind]}", style="dim", indent=4)
+    writer.line(f"kept in {path}", style="dim", indent=2)
 
 
 EXPECTED = {"defect": "failed for the right reason", "confounded": "refused a verdict", "sound": "false alarms"}

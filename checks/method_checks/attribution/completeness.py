@@ -142,10 +142,10 @@ class Completeness(Check):
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Explain each batch and compare the sum of its attributions with the change of the output."""
         explainer = resolve(subject, self.explainer)
-        generator = context.generator("explainer")
+        seed = context.number("explainer")
         for batch in context.batches(self.split):
             view = subject.view(batch)
-            attributions = explainer.explain(view, generator)
+            attributions = explainer.explain(view, seed)
             with torch.no_grad():
                 at_input = target_logits(view.outputs(view.features, view.rows), view.targets)
             at_baseline = reference_output(explainer, view, self.baseline)

@@ -223,7 +223,7 @@ def _elsewhere(
     targets: Tensor,
     purpose: tuple[str, int],
 ) -> Tensor:
-    return explainer.explain(subject.view(batch, targets), context.generator("explainer", *purpose))
+    return explainer.explain(subject.view(batch, targets), context.number("explainer", *purpose))
 
 
 def _prepared(comparison: Comparison, view: View, attributions: Tensor) -> Prepared:

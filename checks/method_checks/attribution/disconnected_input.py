@@ -13,6 +13,7 @@ from method_checks.attribution import controls
 from method_checks.attribution.controls.functions import blurred_gradient, explained_by
 from method_checks.attribution.explainers import Explainer, GradCam, GuidedGradCam, resolve
 from method_checks.attribution.explainers.cam import map_layer
+from method_checks.attribution.tasks import truth
 from method_checks.attribution.tasks.grids import JOINED, chosen_cells, disconnected, joined_view
 from method_checks.attribution.tasks.truth import explain_other, share
 
@@ -78,7 +79,7 @@ class DisconnectedInput(Check):
 
     def not_applicable(self, subject: Subject) -> str:
         """Without an explainer there is nothing to check, and language models have no single class to explain."""
-        return controls.not_applicable(subject, self.explainer)
+        return truth.not_applicable(subject, self.explainer)
 
     def passes(self, subject: Subject, samples: int) -> Passes:
         """Each example with its neighbours forward for the classes, and the explanation of all its cells."""
@@ -88,7 +89,7 @@ class DisconnectedInput(Check):
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Explain each batch among its neighbours and sum the map's magnitude on the connected cell."""
         explainer = resolve(subject, self.explainer)
-        generator = context.generator("explainer")
+        seed = context.number("explainer")
         drawn = context.indices(self.split)
         apart = disconnected(subject, self.side**2)
         for batch in context.batches(self.split):
@@ -103,7 +104,7 @@ class DisconnectedInput(Check):
                 view, region = self._view(
                     subject, apart, some, neighbours(drawn, some, positions, self.side**2), positions
                 )
-                attributions = explain_other(subject, explainer, view, generator)
+                attributions = explain_other(subject, explainer, view, seed)
                 shares, empty = share(view.as_map(attributions).abs() * view.content, region)
                 yield EMPTY.per_sample(empty.cpu().numpy())
                 if not bool(empty.all()):

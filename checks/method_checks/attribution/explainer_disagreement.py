@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from method_cards.check import Check, Context, Control, Passes
 from method_cards.errors import CheckError
 from method_cards.lazy import torch
-from method_cards.measurement import Pictures, Quantity, Yielded
+from method_cards.measurement import Quantity, Yielded
 from method_checks.attribution import controls
 from method_checks.attribution.explainers import (
     CustomExplainer,
@@ -23,17 +21,15 @@ from method_checks.attribution.explainers import (
     resolve,
 )
 from method_checks.attribution.explainers.shared import explained
-from method_checks.attribution.maps.similarity import Ranked, correlation, highest, ranked
+from method_checks.attribution.maps.agreement import excess, feature_agreement, named, sign_agreement
+from method_checks.attribution.maps.comparisons import on_host
+from method_checks.attribution.maps.pictured import side_by_side
+from method_checks.attribution.maps.similarity import correlation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torch import Tensor
-
-    from method_cards.subject import Subject, View
-
-PICTURED = 4
-"""How many examples are shown."""
+    from method_cards.subject import Subject
 
 FEATURES = Quantity(
     "feature_agreement",
@@ -83,61 +79,6 @@ CONSTANT = Quantity(
     "proportion",
     "share of examples for which the explainer or a reference has one value everywhere, so that it names no feature",
 )
-
-
-@dataclass(frozen=True)
-class Named:
-    """What a map says: which features are top, with which sign, and in which order.
-
-    Attributes:
-        positive: How far each position belongs to the top features with a positive sign, ``(batch, position)`` in [0, 1].
-        negative: The same with a negative sign.
-        ranks: The magnitudes, ranked.
-    """
-
-    positive: Tensor
-    negative: Tensor
-    ranks: Ranked
-
-    @property
-    def top(self) -> Tensor:
-        """How far each position belongs to the top features."""
-        return self.positive + self.negative
-
-
-def named(maps: Tensor, share: float, content: Tensor) -> Named:
-    """The top features of signed maps.
-
-    Args:
-        maps: ``(batch, ...)``.
-        share: Which share of the positions is top. Positions that are tied for the last places belong to it in part.
-        content: Which positions count, in the shape of the maps.
-    """
-    top = highest(maps.abs(), share, content)
-    signs = maps.reshape(len(maps), -1)
-    # A top position of value 0 has no sign: half of either, so that two of them agree by chance alone.
-    weight = (signs.double().sign() + 1) / 2
-    return Named(top * weight, top * (1 - weight), ranked(maps.abs(), content))
-
-
-def feature_agreement(a: Named, b: Named, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """The share of top features that two maps have in common, and what chance gives: the share that is top, ``(batch,)`` each.
-
-    Args:
-        a: One map of each example.
-        b: The other.
-        positions: How many positions count, ``(batch,)``.
-    """
-    size = a.top.sum(1).clamp(min=1)
-    return (a.top * b.top).sum(1) / size, b.top.sum(1) / positions.clamp(min=1)
-
-
-def sign_agreement(a: Named, b: Named, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """The share of top features in common with the same sign, and its mean over all permutations of the second map's positions."""
-    size = a.top.sum(1).clamp(min=1)
-    same = (a.positive * b.positive + a.negative * b.negative).sum(1) / size
-    by_chance = a.positive.sum(1) * b.positive.sum(1) + a.negative.sum(1) * b.negative.sum(1)
-    return same, by_chance / (size * positions.clamp(min=1))
 
 
 class ExplainerDisagreement(Check):
@@ -224,17 +165,23 @@ class ExplainerDisagreement(Check):
             signs = [sign_agreement(own, other, positions) for other in rest]
             ranks = [correlation(own.ranks, other.ranks) for other in rest]
             for name, feature, sign, rank in zip(names, features, signs, ranks, strict=True):
-                yield FEATURES.per_sample(_numbers(feature[0]), reference=name)
-                yield SIGNS.per_sample(_numbers(sign[0]), reference=name)
-                yield RANKS.per_sample(_numbers(rank), reference=name)
-            yield EXCESS.per_sample(_numbers(_excess(features)))
-            yield SIGN_EXCESS.per_sample(_numbers(_excess(signs)))
-            yield RANK_MEAN.per_sample(_numbers(torch.stack(ranks).mean(0)))
+                yield FEATURES.per_sample(on_host(feature[0]), reference=name)
+                yield SIGNS.per_sample(on_host(sign[0]), reference=name)
+                yield RANKS.per_sample(on_host(rank), reference=name)
+            yield EXCESS.per_sample(on_host(excess(features)))
+            yield SIGN_EXCESS.per_sample(on_host(excess(signs)))
+            yield RANK_MEAN.per_sample(on_host(torch.stack(ranks).mean(0)))
             pairs = [feature_agreement(one, other, positions) for one, other in combinations(rest, 2)]
             if pairs:
-                yield AMONG.per_sample(_numbers(_excess(pairs)))
+                yield AMONG.per_sample(on_host(excess(pairs)))
             if number == 0:
-                yield pictures(view, maps, (explainer.method, *names))
+                yield side_by_side(
+                    "maps",
+                    "The same predictions by several explainers. Where they differ they answer different questions, or some are wrong; "
+                    "where they agree they may share an error.",
+                    dict(zip((explainer.method, *names), maps, strict=True)),
+                    (f"example {index}" for index in batch.indices),
+                )
 
     @classmethod
     def controls(cls) -> tuple[Control, ...]:
@@ -290,19 +237,6 @@ class ExplainerDisagreement(Check):
         return found
 
 
-def pictures(view: View, maps: Sequence[Tensor], names: Sequence[str]) -> Pictures:
-    """The maps of a few examples side by side."""
-    return Pictures(
-        "maps",
-        "The same predictions by several explainers. Where they differ they answer different questions, or some are wrong; where "
-        "they agree they may share an error.",
-        tuple(names),
-        tuple(f"example {index}" for index in view.batch.indices[:PICTURED]),
-        torch.stack([part[:PICTURED] for part in maps], 1).float().cpu().numpy(),
-        (True,) * len(maps),
-    )
-
-
 def _labels(methods: Sequence[Explainer]) -> list[str]:
     """The method of each, numbered where there are several of one method."""
     names = [method.method for method in methods]
@@ -310,11 +244,3 @@ def _labels(methods: Sequence[Explainer]) -> list[str]:
         name if names.count(name) == 1 else f"{name} {names[: place + 1].count(name)}"
         for place, name in enumerate(names)
     ]
-
-
-def _excess(agreements: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    return torch.stack([found - chance for found, chance in agreements]).mean(0).clamp(-1, 1)
-
-
-def _numbers(values: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    return values.double().cpu().numpy()

@@ -193,7 +193,7 @@ class ExplainerPreflight(Check):
                 yield IN_PLACE.exact(found.in_place)
             state = watched.state
             with preserved(subject):  # an explainer that moves running statistics would move them at each call
-                other = watched.explainer.explain(view, context.generator("another seed"))
+                other = watched.explainer.explain(view, context.number("another seed"))
                 reseeded |= state is not None and watched.state is not None and torch.equal(state, watched.state)
                 yielded = [
                     *self._model(view, logits, is_probability=is_probability),
@@ -206,7 +206,7 @@ class ExplainerPreflight(Check):
 
     def _explain(self, context: Context, watched: Watched, view: View) -> Tensor:
         """The maps from one seed, the same at each call."""
-        found: Tensor = watched.explainer.explain(view, context.generator("explainer"))
+        found: Tensor = watched.explainer.explain(view, context.number("explainer"))
         return found
 
     def _model(self, view: View, logits: Tensor, *, is_probability: bool) -> Iterator[Yielded]:

@@ -12,9 +12,9 @@ from method_cards.data import Batch
 from method_cards.errors import CheckError
 from method_cards.lazy import torch
 from method_cards.measurement import Quantity, Yielded
-from method_checks.attribution import controls
 from method_checks.attribution.controls.pooled import pooled_digits_by
 from method_checks.attribution.explainers import Explainer, resolve
+from method_checks.attribution.tasks import truth
 from method_checks.attribution.tasks.grids import chosen_cells, join
 from method_checks.attribution.tasks.truth import share
 
@@ -86,7 +86,7 @@ class GridPointingGame(Check):
 
     def not_applicable(self, subject: Subject) -> str:
         """There is no explainer, there are no images, or the model takes no larger ones."""
-        if reason := controls.not_applicable(subject, self.explainer):
+        if reason := truth.not_applicable(subject, self.explainer, own_network=False):
             return reason
         if subject.task != "image-classification":
             return "The grid pointing game puts images side by side; the subject's inputs are no images."
@@ -117,7 +117,7 @@ class GridPointingGame(Check):
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Find the class of each example, then explain it within a grid, batch by batch."""
         explainer = resolve(subject, self.explainer)
-        generator = context.generator("explainer")
+        seed = context.number("explainer")
         count = self.side**2
         classes = self._confident(subject, context)
         for batch in context.batches(self.split):
@@ -134,7 +134,7 @@ class GridPointingGame(Check):
                 with torch.no_grad():
                     highest = view.outputs(view.features, view.rows).topk(count, dim=1).indices
                 region = view.as_map(chosen_cells(images, torch.tensor(positions, device=images.device), count)) > 0
-                maps = view.as_map(explainer.explain(view, generator))
+                maps = view.as_map(explainer.explain(view, seed))
                 shares, empty = share(maps.clamp(min=0), region)
                 yield UNSEEN.per_sample((highest != targets[:, None]).all(1).cpu().numpy())
                 yield EMPTY.per_sample(empty.cpu().numpy())

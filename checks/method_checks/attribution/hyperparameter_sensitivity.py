@@ -131,16 +131,15 @@ class HyperparameterSensitivity(Check):
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Explain each batch by each setting of each knob, and compare."""
         explainer = resolve(subject, self.explainer)
-        # One running generator for each setting: random methods draw example after example, so batches do not matter.
-        own_draws = context.generator("explainer", 0)
+        own_seed = context.number("explainer", 0)
         turned = {
-            knob: [(setting, context.generator("explainer", seed)) for setting, seed in settings]
+            knob: [(setting, context.number("explainer", seed)) for setting, seed in settings]
             for knob, settings in knobs(explainer, self.seeds, self.factor).items()
         }
         for batch in context.batches(self.split):
             view = subject.view(batch)
             attributions = (
-                explainer.explain(view, own_draws) if explainer.is_random else explained(context, explainer, view)
+                explainer.explain(view, own_seed) if explainer.is_random else explained(context, explainer, view)
             )
             own = view.as_map(attributions)
             given = ranked(own, view.mask)
@@ -148,7 +147,7 @@ class HyperparameterSensitivity(Check):
             least = torch.ones(len(own), dtype=torch.float64, device=own.device)
             yield CONSTANT.per_sample((~kept).cpu().numpy())
             for knob, settings in turned.items():
-                maps = [own, *(view.as_map(setting.explain(view, draws)) for setting, draws in settings)]
+                maps = [own, *(view.as_map(setting.explain(view, seed)) for setting, seed in settings)]
                 found = agreement([given, *(ranked(other, view.mask) for other in maps[1:])])
                 least = torch.minimum(least, found)
                 if bool(kept.any()):

@@ -168,12 +168,12 @@ class ImplementationInvariance(Check):
             done += len(batch)
             logits = subject.outputs(batch)
             view = subject.view(batch, logits.argmax(1))
-            maps = [explainer.explain(view, context.generator("explainer", number)) for _ in range(2)]
+            maps = [explainer.explain(view, context.number("explainer")) for _ in range(2)]
             found: dict[str, Tensor] = {}
             for name in list(others):
-                generator = context.generator("explainer", number)
+                seed = context.number("explainer")
                 try:
-                    found[name] = explainer.explain(others[name].view(batch, view.targets), generator)
+                    found[name] = explainer.explain(others[name].view(batch, view.targets), seed)
                 except CheckError as error:
                     if number:
                         raise

@@ -126,7 +126,7 @@ class InputInvariance(Check):
         explainer = resolve(subject, self.explainer)
         first = subject.batch(self.split, context.indices(self.split)[:REFERENCE])
         scale = scale_of(subject.adapter.features(first.inputs))
-        for number, batch in enumerate(context.batches(self.split)):
+        for batch in context.batches(self.split):
             view = subject.view(batch)
             differences, zero = [], torch.ones(len(batch), dtype=torch.bool, device=view.features.device)
             for shift in self.shifts:
@@ -135,7 +135,7 @@ class InputInvariance(Check):
                 maps = [
                     explainer.explain(
                         rewired(view, explainer, at, partial(_back, by=less), view.mask),
-                        context.generator("explainer", number),
+                        context.number("explainer"),
                     )
                     for at, less in ((shifted - by, torch.zeros_like(by)), (shifted, by))
                 ]

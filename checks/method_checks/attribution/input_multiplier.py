@@ -167,7 +167,7 @@ class InputMultiplier(Check):
         """Explain each batch under the trained and the untrained networks, and take the input out of the comparison."""
         explainer = resolve(subject, self.explainer)
         untrained = self._untrained(subject, context)
-        for number, batch in enumerate(context.batches(self.split)):
+        for batch in context.batches(self.split):
             view = subject.view(batch)
             reference = reference_of(explainer, view, self.baseline)
             size = ranked(view.as_map((view.features - reference).abs()), view.mask)
@@ -177,8 +177,7 @@ class InputMultiplier(Check):
             for draw, state in enumerate(untrained):
                 with swapped(subject.model, state):
                     random = subject.view(batch, view.targets)
-                    generator = context.generator("explainer", number, draw)
-                    map_ = _magnitudes(random, explainer.explain(random, generator))
+                    map_ = _magnitudes(random, explainer.explain(random, context.number("explainer", draw)))
                 found.append(agreement(trained, map_, size))
                 undefined |= map_.constant
             yield UNDEFINED.per_sample(undefined.cpu().numpy())

@@ -15,6 +15,7 @@ from method_checks.attribution.changes.passes import outputs_of, target_probabil
 from method_checks.attribution.changes.removal import ranks
 from method_checks.attribution.controls import hidden
 from method_checks.attribution.explainers import Baseline, Explainer, baseline_of, resolve
+from method_checks.attribution.maps.pictured import side_by_side
 from method_checks.attribution.maps.similarity import is_constant
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from method_cards.data import Batch
     from method_cards.subject import Subject, View
-
-PICTURED = 4
-"""How many examples are shown."""
 
 EXCESS = Quantity(
     "leakage_excess",
@@ -131,7 +129,7 @@ class LabelLeakage(Check):
         explainer = resolve(subject, self.explainer)
         for number, batch in enumerate(context.batches(self.split)):
             view, whole = self._asked(subject, context, batch)
-            maps = view.as_map(explainer.explain(view, context.generator("explainer", number)))
+            maps = view.as_map(explainer.explain(view, context.number("explainer")))
             content = view.content
             width = content[0].numel()
             draws = Draws.of(context, batch, "positions")
@@ -207,16 +205,13 @@ class LabelLeakage(Check):
 
 def pictures(view: View, maps: Tensor, kept: Tensor) -> Pictures:
     """Explanations of the random classes, and what is kept of the input."""
-    shown = torch.stack([maps[:PICTURED], maps[:PICTURED] * kept[:PICTURED]], 1)
-    return Pictures(
+    return side_by_side(
         "leakage",
         "Explanations of classes that the model does not predict, and what is kept of them. If the kept part looks like evidence, a "
         "reader who is shown it would believe in the wrong class.",
-        ("explanation", "kept"),
-        tuple(
+        {"explanation": maps, "kept": maps * kept},
+        (
             f"example {index} as class {target}"
-            for index, target in zip(view.batch.indices[:PICTURED], view.targets[:PICTURED].tolist(), strict=True)
+            for index, target in zip(view.batch.indices, view.targets.tolist(), strict=True)
         ),
-        shown.float().cpu().numpy(),
-        (True, True),
     )

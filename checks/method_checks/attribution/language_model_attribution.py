@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from method_cards.check import Check, Context, Control, Passes
 from method_cards.lazy import torch
-from method_cards.measurement import Pictures, Quantity, Yielded
+from method_cards.measurement import Quantity, Yielded
 from method_checks.attribution.controls import recall
+from method_checks.attribution.maps.pictured import side_by_side
+from method_checks.attribution.texts.agreement import additivity_error, halved, kendall, over_pairs, same_top
 from method_checks.attribution.texts.explainers import CustomPromptExplainer, PromptExplainer, resolve
+from method_checks.attribution.texts.faithfulness import faithfulness
 from method_checks.attribution.texts.prompts import Dice, Prompts, Replacement, alternatives, prompts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import Tensor
 
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
 
 LEAST_SEGMENTS = 4
 """Fewer segments have too few orders to be told from chance, and too few pairs for a rank correlation."""
-
-PICTURED = 4
-"""How many prompts are shown."""
 
 INFINITY = float("inf")
 
@@ -89,47 +88,6 @@ UNMEASURABLE = Quantity(
     "proportion",
     "share of examples with too few segments, or whose continuation hardly depends on the prompt",
 )
-
-
-def kendall(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-    """Kendall's tau-b of two attributions of each example; 0 where either is constant.
-
-    Args:
-        a: ``(batch, segment)``.
-        b: The same shape.
-        mask: Which segments there are, ``(batch, segment)`` bool.
-
-    Returns:
-        ``(batch,)`` float64 in [-1, 1].
-    """
-    pairs = (mask[:, :, None] & mask[:, None, :]).double()
-    one, other = ((part[:, :, None] - part[:, None, :]).double().sign() * pairs for part in (a, b))
-    untied = one.abs().sum((1, 2)) * other.abs().sum((1, 2))
-    return ((one * other).sum((1, 2)) / untied.sqrt().clamp(min=1)).clamp(-1, 1)
-
-
-def same_top(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-    """How alike the segments with the largest attributions are: 1 when there is one and the same, less when several share the place.
-
-    Returns:
-        Size of the intersection over that of the union of both sets of top segments, ``(batch,)`` float64 in [0, 1].
-    """
-    tops = [part == part.masked_fill(~mask, -torch.inf).amax(1, keepdim=True) for part in (a, b)]
-    both, either = ((tops[0] & tops[1] & mask).sum(1), ((tops[0] | tops[1]) & mask).sum(1))
-    return both.double() / either.clamp(min=1)
-
-
-def additivity_error(total: Tensor, change: Tensor) -> Tensor:
-    """|Σφ − Δ| / (|Σφ| + |Δ|): 0 when attributions add up to Δ, 1 when their sum is 0 or of the other sign; ``(batch,)``."""
-    size = total.abs() + change.abs()
-    return ((total - change).abs() / size.clamp(min=torch.finfo(size.dtype).tiny)).clamp(max=1)
-
-
-def top_first(attributions: Tensor, ties: Tensor) -> Tensor:
-    """The rank of each segment, largest attribution first, ``(batch, segment)``; equal ones in the order of ``ties``."""
-    shuffled = ties.argsort(1)
-    within = attributions.gather(1, shuffled).argsort(dim=1, descending=True, stable=True)
-    return shuffled.gather(1, within).argsort(1)
 
 
 class LanguageModelAttribution(Check):
@@ -256,76 +214,29 @@ class LanguageModelAttribution(Check):
                 long = self._explained(context, explainer, prompts.coarser(2), stand_ins[0], len(stand_ins) + 1)
                 found = {
                     SEEDS: kendall(main, repeated, prompts.segments),
-                    REPLACEMENTS: _over_pairs(kendall, [main, *others], prompts.segments),
-                    TOPS: _over_pairs(same_top, [main, *others], prompts.segments),
-                    SEGMENTATIONS: kendall(_halved(main, long.shape[1]), long, prompts.coarser(2).segments),
+                    REPLACEMENTS: over_pairs(kendall, [main, *others], prompts.segments),
+                    TOPS: over_pairs(same_top, [main, *others], prompts.segments),
+                    SEGMENTATIONS: kendall(halved(main, long.shape[1]), long, prompts.coarser(2).segments),
                     ADDITIVITY: additivity_error(main.sum(1), change),
                     **self._against_random(context, prompts, main),
                 }
                 for quantity, values in found.items():
                     yield quantity.per_sample(values[usable].double().cpu().numpy())
             if number == 0:
-                yield pictures(prompts, main, batch.indices)
+                yield side_by_side(
+                    "attributions",
+                    "What each segment of the prompt is given of the log-probability of the continuation, in nats.",
+                    {"attribution": main},
+                    (
+                        f"text {index}, {count} segments"
+                        for index, count in zip(batch.indices, prompts.counts.tolist(), strict=True)
+                    ),
+                )
 
     @classmethod
     def controls(cls) -> tuple[Control, ...]:
         """A small language model that repeats a key of its prompt: what matters is known."""
-        return (
-            Control(
-                "ablation",
-                "sound",
-                "A one-layer transformer trained to repeat the one key of its prompt, explained by replacing tokens one by one.",
-                recall.repeats_by("feature-ablation"),
-                parameters=recall.PARAMETERS,
-            ),
-            Control(
-                "shapley-values",
-                "sound",
-                "The same model, explained by Shapley values over 12 random orders.",
-                recall.repeats_by("shapley-sampling", permutations=12),
-                parameters=recall.PARAMETERS,
-            ),
-            Control(
-                "noise",
-                "defect",
-                "The same model, explained by random numbers.",
-                recall.repeats_by("noise"),
-                because="comprehensiveness_excess",
-                parameters=recall.PARAMETERS,
-            ),
-            Control(
-                "position",
-                "defect",
-                "The same model, explained by the position of each token alone, while the key may stand anywhere.",
-                recall.repeats_by("position"),
-                because="comprehensiveness_excess",
-                parameters=recall.PARAMETERS,
-            ),
-            Control(
-                "too-few-samples",
-                "defect",
-                "The same model, explained by Shapley values over a single random order.",
-                recall.repeats_by("shapley-sampling", permutations=1),
-                because="seed_agreement",
-                parameters=recall.PARAMETERS,
-            ),
-            Control(
-                "stand-ins",
-                "defect",
-                "The same model, explained by the tokens that stand in for those of the prompt.",
-                recall.repeats_by("stand-in"),
-                because="replacement_top_agreement",
-                parameters=recall.PARAMETERS,
-            ),
-            Control(
-                "two-keys",
-                "defect",
-                "The same model on prompts that hold the key twice, explained by replacing tokens one by one: one key is always left.",
-                recall.repeats_by("feature-ablation", keys=2),
-                because="additivity_error",
-                parameters=recall.PARAMETERS,
-            ),
-        )
+        return recall.controls()
 
     def _prompts(self, subject: Subject, batch: Batch) -> Prompts:
         return prompts_of(
@@ -351,60 +262,16 @@ class LanguageModelAttribution(Check):
     ) -> Tensor:
         return explainer.explain(prompts, stand_ins, Dice(context, prompts, "explainer", draw))
 
+    def _against_random(self, context: Context, prompts: Prompts, main: Tensor) -> dict[Quantity, Tensor]:
+        """Comprehensiveness and sufficiency; the stand-ins are others than the method has seen."""
+        stand_ins = alternatives(prompts, self.replacements[0], Dice(context, prompts, "faithfulness"), 1)
+        dice = Dice(context, prompts, "orders")
+        found = faithfulness(prompts, main, stand_ins, dice, shares=self.shares, orders=self.orders)
+        return dict(zip((COMPREHENSIVENESS, SUFFICIENCY, LOSS, REMAINING), found, strict=True))
+
     def _usable(self, prompts: Prompts, stand_ins: Tensor) -> tuple[Tensor, Tensor]:
         """Which examples can be measured, and what replacing the whole prompt costs in nats, ``(batch,)`` each."""
         none = prompts.replaced(prompts.segments.expand(len(stand_ins), *prompts.segments.shape), stand_ins)
         scores = prompts.scores(torch.cat([prompts.ids[None], none]))
         change = scores[0] - scores[1:].mean(0)
         return (change.abs() >= self.least_difference) & (prompts.counts >= LEAST_SEGMENTS), change
-
-    def _against_random(self, context: Context, prompts: Prompts, attributions: Tensor) -> dict[Quantity, Tensor]:
-        """Comprehensiveness and sufficiency, in nats and in excess of random orders."""
-        width = attributions.shape[1]
-        uniform = Dice(context, prompts, "orders").uniform(self.orders + 1, prompts.counts, width)
-        first = top_first(attributions.masked_fill(~prompts.segments, -torch.inf), uniform[0])
-        ranks = torch.cat([first[None], uniform[1:].argsort(2).argsort(2)])
-        # The same stand-ins for all orders, and others than the method has seen.
-        stand_ins = alternatives(prompts, self.replacements[0], Dice(context, prompts, "faithfulness"), 1)
-        removed = []
-        for share in self.shares:
-            top = ranks < (share * prompts.counts).ceil()[:, None]
-            removed += [top & prompts.segments, ~top & prompts.segments]
-        scores = prompts.scores(torch.cat([prompts.ids[None], prompts.replaced(torch.cat(removed), stand_ins)]))
-        lost = (scores[0] - scores[1:]).reshape(len(self.shares), 2, self.orders + 1, -1).mean(0)
-        largest = (scores.amax(0) - scores.amin(0)).clamp(min=torch.finfo(scores.dtype).tiny)
-        excess = (lost[:, 0] - lost[:, 1:].mean(1)) / largest
-        return {
-            COMPREHENSIVENESS: excess[0].clamp(-1, 1),
-            SUFFICIENCY: -excess[1].clamp(-1, 1),
-            LOSS: lost[0, 0],
-            REMAINING: lost[1, 0],
-        }
-
-
-def pictures(prompts: Prompts, attributions: Tensor, indices: Sequence[int]) -> Pictures:
-    """Attributions of a few prompts, a bar for each segment."""
-    shown = attributions[:PICTURED, None].float().cpu().numpy()
-    return Pictures(
-        "attributions",
-        "What each segment of the prompt is given of the log-probability of the continuation, in nats.",
-        ("attribution",),
-        tuple(
-            f"text {index}, {int(count)} segments"
-            for index, count in zip(indices[:PICTURED], prompts.counts, strict=False)
-        ),
-        shown,
-        (True,),
-    )
-
-
-def _halved(attributions: Tensor, width: int) -> Tensor:
-    """Sums of neighbours in pairs, ``(batch, width)``."""
-    padded = torch.nn.functional.pad(attributions, (0, 2 * width - attributions.shape[1]))
-    return padded.reshape(len(attributions), width, 2).sum(2)
-
-
-def _over_pairs(
-    agreement: Callable[[Tensor, Tensor, Tensor], Tensor], attributions: Sequence[Tensor], mask: Tensor
-) -> Tensor:
-    return torch.stack([agreement(one, other, mask) for one, other in combinations(attributions, 2)]).mean(0)

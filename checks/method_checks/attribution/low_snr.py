@@ -12,6 +12,7 @@ from method_cards.measurement import Quantity, Yielded
 from method_checks.attribution import controls
 from method_checks.attribution.controls.functions import constant, explained_by
 from method_checks.attribution.explainers import Explainer, resolve
+from method_checks.attribution.tasks import truth
 from method_checks.attribution.tasks.formula import HELD_OUT, RELEVANT, formula_table, trained
 from method_checks.attribution.tasks.truth import elsewhere, examples_of_own, explain_other, for_other_network, share
 
@@ -96,7 +97,7 @@ class LowSnr(Check):
 
     def not_applicable(self, subject: Subject) -> str:
         """Without an explainer there is nothing to check, and the formula is over the columns of a table."""
-        if reason := controls.not_applicable(subject, self.explainer):
+        if reason := truth.not_applicable(subject, self.explainer):
             return reason
         return (
             ""
@@ -111,7 +112,7 @@ class LowSnr(Check):
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Train the network, or take it from the process's memory, and explain rows, batch by batch."""
         explainer = for_other_network(resolve(subject, self.explainer))
-        generator = context.generator("explainer")
+        seed = context.number("explainer")
         yield CHANCE.exact(RELEVANT / (RELEVANT + self.noise_columns))
         for numbers in examples_of_own(subject, context, self.split, HELD_OUT):
             _, held_out = formula_table(context.seed, self.noise_columns)
@@ -120,7 +121,7 @@ class LowSnr(Check):
             batch = Batch(inputs, targets, tuple(numbers))
             predicted = other.outputs(batch).argmax(1)
             view = other.view(batch, predicted)
-            masses = view.as_map(explain_other(subject, explainer, view, generator)).abs()
+            masses = view.as_map(explain_other(subject, explainer, view, seed)).abs()
             relevant = held_out.relevant.to(masses.device)
             shares, empty = share(masses, relevant.expand_as(masses))
             yield WRONG.per_sample((predicted != targets).cpu().numpy())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -158,10 +157,10 @@ class MaxSensitivity(Check):
         explainer = resolve(subject, self.explainer)
         chosen = context.indices(self.split)[:OTHERS]
         others = _inside(*self._explained(subject, context, explainer, chosen))
-        for number, batch in enumerate(context.batches(self.split)):
+        for batch in context.batches(self.split):
             view = subject.view(batch)
             own = explained(context, explainer, view)
-            again = explainer.explain(view, context.generator("again", number))
+            again = explainer.explain(view, context.number("again"))
             alike = spearman(view.as_map(own), view.as_map(again), view.content).cpu().numpy()
             yield SELF.per_sample(alike)
             yield UNLIKE.per_sample(alike < self.least_self_similarity)
@@ -170,7 +169,7 @@ class MaxSensitivity(Check):
                 own,
                 explainer,
                 draws=Draws.of(context, batch),
-                generator=partial(context.generator, "explainer", number),
+                seed=context.number("explainer"),
                 count=self.draws,
                 radius=self.radius,
             )
@@ -195,7 +194,7 @@ class MaxSensitivity(Check):
             raise CheckError(
                 f'split "{self.split}" gives {len(chosen)} examples; at least {OTHERS} are needed to tell how a map depends on its input'
             )
-        return view, explainer.explain(view, context.generator("others"))
+        return view, explainer.explain(view, context.number("others"))
 
     @classmethod
     def controls(cls) -> tuple[Control, ...]:

@@ -14,6 +14,7 @@ from method_cards.measurement import Quantity, Yielded
 from method_checks.attribution import controls
 from method_checks.attribution.controls.functions import trained_by_perceptron
 from method_checks.attribution.explainers import Explainer, resolve
+from method_checks.attribution.tasks import truth
 from method_checks.attribution.tasks.blocks import blocks, trained
 from method_checks.attribution.tasks.truth import elsewhere, examples_of_own, explain_other, for_other_network, share
 
@@ -79,7 +80,7 @@ class NullBlock(Check):
 
     def not_applicable(self, subject: Subject) -> str:
         """Without an explainer there is nothing to check, and blocks are images."""
-        if reason := controls.not_applicable(subject, self.explainer):
+        if reason := truth.not_applicable(subject, self.explainer, own_network=not self._trains(subject)):
             return reason
         return (
             ""
@@ -99,12 +100,12 @@ class NullBlock(Check):
         for numbers in examples_of_own(subject, context, self.split, controls.TEST):
             if not numbers.start:
                 other, images = self._task(subject, context)
-                generator = context.generator("explainer")
+                seed = context.number("explainer")
             some = list(numbers)
             batch = Batch(images.inputs[some].to(other.device), images.targets[some].to(other.device), tuple(some))
             predicted = other.outputs(batch).argmax(1)
             view = other.view(batch, predicted)
-            masses = view.as_map(explain_other(subject, explainer, view, generator)).abs()
+            masses = view.as_map(explain_other(subject, explainer, view, seed)).abs()
             shares, empty = share(masses, images.null[some].to(masses.device))
             yield WRONG.per_sample((predicted != batch.targets).cpu().numpy())
             yield EMPTY.per_sample(empty.cpu().numpy())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations, islice
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -13,33 +12,37 @@ from method_cards.errors import CheckError
 from method_cards.lazy import torch
 from method_cards.measurement import Pictures, Quantity, Yielded
 from method_checks.attribution import controls
-from method_checks.attribution.controls import enlarged
-from method_checks.attribution.explainers import CustomExplainer, Explainer, resolve
+from method_checks.attribution.controls import randomization
+from method_checks.attribution.explainers import Explainer, resolve
 from method_checks.attribution.explainers.shared import explained
+from method_checks.attribution.maps.across_networks import Compared, compared, maps_of
 from method_checks.attribution.maps.comparisons import (
     IMAGES,
     RANKS,
     Comparison,
     Kind,
-    Prepared,
     by_kind,
     on_host,
     too_small,
 )
+from method_checks.attribution.maps.pictured import class_names, inputs_of, side_by_side
 from method_checks.attribution.maps.structure import Scale
-from method_checks.attribution.networks.drawn import CALIBRATION, calibration_batch, random_weights, stages_of
-from method_checks.attribution.networks.randomization import Stage, swapped
+from method_checks.attribution.networks.drawn import (
+    CALIBRATION,
+    calibration_batch,
+    explained_by,
+    random_weights,
+    stages_of,
+)
+from method_checks.attribution.networks.randomization import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
     from method_cards.data import Batch
     from method_cards.subject import Subject, View
-
-PICTURED = 4
-"""How many examples are shown."""
 
 FEW = 8
 """So many constant maps, and no other one, say that the explainer explains nothing."""
@@ -65,54 +68,6 @@ UNCHANGED = Quantity(
     "exact",
     "share of parameters that full randomisation leaves as they were, such as constant scales of norm layers",
 )
-
-
-@dataclass
-class _Batch:
-    """One batch, always explained for the same classes, with new noise each time."""
-
-    subject: Subject
-    explainer: Explainer | CustomExplainer
-    context: Context
-    view: View
-    number: int
-    comparison: Comparison
-    draws: int = 0
-
-    def compared(self, trained: Prepared, states: Sequence[Mapping[str, Tensor]]) -> Iterator[_Compared]:
-        """Explain the batch by networks with these parameters, all others as they are, and compare with the trained model's maps."""
-        waiting: list[tuple[Tensor, Tensor]] = []
-        for number, state in enumerate(states):
-            self.draws += 1
-            with swapped(self.subject.model, state):
-                view = self.subject.view(self.view.batch, self.view.targets)
-                generator = self.context.generator("explainer", self.number, self.draws)
-                waiting.append(maps_of(view, self.explainer.explain(view, generator)))
-            if number == len(states) - 1 or len(waiting) >= self.comparison.together(waiting[0][0]):
-                yield from self._ready(trained, waiting)
-                waiting = []
-
-    def _ready(self, trained: Prepared, waiting: Sequence[tuple[Tensor, Tensor]]) -> Iterator[_Compared]:
-        prepared = self.comparison.prepared(*(torch.cat(maps) for maps in zip(*waiting, strict=True)))
-        found = {kind: self.comparison.similarity(trained, prepared, kind) for kind in self.comparison.kinds}
-        for number, (signed, _) in enumerate(waiting):
-            alone = {kind: values[number] for kind, values in found.items()}
-            yield _Compared(alone, prepared.network(number), signed[0])
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """The maps of one network.
-
-    Attributes:
-        similarity: To those of the trained model, by kind, ``(batch,)``.
-        prepared: Ready to be compared with those of another network.
-        shown: With their sign, ``(batch, ...)``.
-    """
-
-    similarity: Mapping[Kind, Tensor]
-    prepared: Prepared
-    shown: Tensor
 
 
 class ParameterRandomization(Check):
@@ -205,7 +160,8 @@ class ParameterRandomization(Check):
         explainer = resolve(subject, self.explainer)
         calibration = calibration_batch(subject, context, self.split)
         tops = self._stages(subject, calibration)
-        networks, unchanged = random_weights(subject, context, calibration, self._groups(tops), self.seeds)
+        groups = self._groups(tops)
+        networks, unchanged = random_weights(subject, context, calibration, groups, self.seeds)
         replicas = [{name: tensor.to(subject.device) for name, tensor in load().items()} for load in subject.replicas]
         yield UNCHANGED.exact(unchanged)
         seen = constant = 0
@@ -220,11 +176,12 @@ class ParameterRandomization(Check):
                     f'the explainer "{explainer.method}" gives constant maps, for all of the first {seen} examples'
                 )
             yield SELF.per_sample(on_host(comparison.signed(maps[0], again[0])))
-            explainers = _Batch(subject, explainer, context, view, number, comparison)
-            each = list(explainers.compared(trained, [state for states in networks for state in states]))
-            random = [each[first : first + len(networks[0])] for first in range(0, len(each), len(networks[0]))]
+            states = [*chain.from_iterable(networks), *replicas]
+            attributions = explained_by(subject, explainer, context, view, states)
+            each = iter(compared(comparison, trained, (maps_of(view, found) for found in attributions)))
+            random = [list(islice(each, len(groups))) for _ in networks]
             yield from self._similarities(comparison, random, tops)
-            others = list(explainers.compared(trained, replicas))
+            others = list(each)
             for kind in self.kinds if others else ():
                 yield CEILING[kind].per_sample(on_host(_mean([other.similarity[kind] for other in others])))
             if number == 0:
@@ -233,62 +190,7 @@ class ParameterRandomization(Check):
     @classmethod
     def controls(cls) -> tuple[Control, ...]:
         """Explainers whose dependence on the parameters is known."""
-        return (
-            Control(
-                "gradient",
-                "sound",
-                "A small convolutional network trained on digits, explained by its input gradient, which is a function of all parameters.",
-                controls.digits_by("gradient"),
-            ),
-            Control(
-                "guided-backprop",
-                "defect",
-                "The same network, explained by Guided Backprop, which mostly reconstructs the input whatever the upper layers are.",
-                controls.digits_by("guided-backprop"),
-                because="signed_similarity",
-            ),
-            Control(
-                "edges",
-                "defect",
-                "The same network, explained by an edge filter that sees no model.",
-                controls.digits_by("edges"),
-                because="signed_similarity",
-            ),
-            Control(
-                "input-x-gradient",
-                "defect",
-                "The same network, explained by input times gradient, whose magnitudes mostly show the input.",
-                controls.digits_by("input-x-gradient"),
-                because="absolute_null_similarity",
-            ),
-            Control(
-                "enlarged-gradient",
-                "sound",
-                "A network trained on digits of 32 x 32 pixels, explained by its input gradient.",
-                enlarged.enlarged_by("gradient"),
-            ),
-            Control(
-                "enlarged-guided-backprop",
-                "defect",
-                "The same network, explained by Guided Backprop.",
-                enlarged.enlarged_by("guided-backprop"),
-                because="ssim_similarity",
-            ),
-            Control(
-                "enlarged-edges",
-                "defect",
-                "The same network, explained by an edge filter that sees no model.",
-                enlarged.enlarged_by("edges"),
-                because="ssim_similarity",
-            ),
-            Control(
-                "noise",
-                "confounded",
-                "The same network, explained by noise, which changes with the parameters as with everything else.",
-                controls.digits_by("noise"),
-                because="self_similarity",
-            ),
-        )
+        return randomization.explained()
 
     def _stages(self, subject: Subject, batch: Batch) -> tuple[Stage, ...]:
         return stages_of(subject, batch, self.most_stages)
@@ -300,7 +202,7 @@ class ParameterRandomization(Check):
         return [[stage] for stage in tops] + ([tops] if len(tops) > 1 else [])
 
     def _similarities(
-        self, comparison: Comparison, random: Sequence[Sequence[_Compared]], tops: Sequence[Stage]
+        self, comparison: Comparison, random: Sequence[Sequence[Compared]], tops: Sequence[Stage]
     ) -> Iterator[Yielded]:
         """Those of one batch: by stage, between random networks, and the difference at the end."""
         last = len(tops) - 1 if self.order == "cascading" else -1
@@ -318,33 +220,21 @@ class ParameterRandomization(Check):
             yield EXCESS[kind].per_sample(on_host(full - null))
 
 
-def maps_of(view: View, attributions: Tensor) -> tuple[Tensor, Tensor]:
-    """One network's maps, with their sign and by magnitude, ``(1, batch, ...)``; attributions have the features' shape."""
-    return view.as_map(attributions)[None], view.as_map(attributions.abs())[None]
-
-
 def pictures(
     view: View, classes: Sequence[str], trained: Tensor, random: Sequence[Tensor], tops: Sequence[Stage]
 ) -> Pictures:
     """Inputs, their maps, and their maps after some of the stages, side by side."""
-    shown = sorted({0, len(tops) // 2, len(tops) - 1})
-    inputs = view.features[:PICTURED]
-    is_image = inputs.dim() == 4  # noqa: PLR2004  (batch, channel, height, width)
-    columns = [inputs.mean(1)] if is_image else []
-    columns += [trained[:PICTURED], *(random[number][:PICTURED] for number in shown)]
-    labels = [
-        str(classes[target]) if target < len(classes) else f"class {target}"
-        for target in view.batch.targets[:PICTURED].tolist()
-    ]
-    titles = (["input"] if is_image else []) + ["trained", *(f"random to {tops[number].name}" for number in shown)]
-    return Pictures(
+    some = sorted({0, len(tops) // 2, len(tops) - 1})
+    return side_by_side(
         "maps",
         "Maps by the trained model and after its parameters were randomised from the output down. A map that stays the same does not show "
         "what the model has learned.",
-        tuple(titles),
-        tuple(labels),
-        torch.stack(columns, 1).float().cpu().numpy(),
-        (False,) * is_image + (True,) * (len(shown) + 1),
+        {
+            **inputs_of(view),
+            "trained": trained,
+            **{f"random to {tops[number].name}": random[number] for number in some},
+        },
+        class_names(classes, view.targets),
     )
 
 

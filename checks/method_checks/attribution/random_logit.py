@@ -14,6 +14,7 @@ from method_cards.subject import Subject
 from method_checks.attribution import controls
 from method_checks.attribution.explainers import Explainer, resolve
 from method_checks.attribution.explainers.shared import explained
+from method_checks.attribution.maps.pictured import class_names, inputs_of, side_by_side
 from method_checks.attribution.maps.similarity import correlation, is_constant, ranked
 
 if TYPE_CHECKING:
@@ -46,9 +47,6 @@ CONSTANT = Quantity(
     "proportion",
     "share of examples of which the predicted class's map, or every other class's, has one value only; they are not compared",
 )
-
-PICTURED = 4
-"""How many examples are shown."""
 
 SHARED = 40.0
 """How steep the function is that all classes of the control `common-component` share."""
@@ -130,7 +128,7 @@ class RandomLogit(Check):
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Explain each batch for its classes and for others, and compare."""
         explainer = resolve(subject, self.explainer)
-        generator = context.generator("explainer")
+        seed = context.number("explainer")
         offsets: Tensor | None = None
         done = 0
         for batch in context.batches(self.split):
@@ -144,7 +142,8 @@ class RandomLogit(Check):
             reference = explained(context, explainer, view)
             again = explained(context, explainer, view, draw=1)
             maps = [
-                explainer.explain(view.at(view.features, view.rows, targets=targets), generator) for targets in others
+                explainer.explain(view.at(view.features, view.rows, targets=targets), seed + number)
+                for number, targets in enumerate(others)
             ]
             yield from _compared(view, reference, again, maps)
             if first:
@@ -259,18 +258,10 @@ def _compared(view: View, reference: Tensor, again: Tensor, maps: list[Tensor]) 
 
 def _pictures(subject: Subject, view: View, reference: Tensor, other: Tensor, targets: Tensor) -> Pictures:
     """Inputs, the maps of the predicted class, and those of another class, side by side."""
-    columns = [view.features[:PICTURED].mean(1)] if view.features.dim() == 4 else []  # noqa: PLR2004  (images)
-    columns += [view.as_map(found[:PICTURED]) for found in (reference, other)]
-    rows = tuple(
-        f"{subject.classes[one] if one < len(subject.classes) else one} / "
-        f"{subject.classes[two] if two < len(subject.classes) else two}"
-        for one, two in zip(view.targets[:PICTURED].tolist(), targets[:PICTURED].tolist(), strict=True)
-    )
-    return Pictures(
+    names = zip(class_names(subject.classes, view.targets), class_names(subject.classes, targets), strict=True)
+    return side_by_side(
         "classes",
         "Maps of the predicted class and of another. Maps that look the same show what is in the input, not why it was so classified.",
-        ("input",) * (len(columns) - 2) + ("predicted class", "another class"),
-        rows,
-        torch.stack(columns, 1).detach().float().cpu().numpy(),
-        (False,) * (len(columns) - 2) + (True, True),
+        {**inputs_of(view), "predicted class": view.as_map(reference), "another class": view.as_map(other)},
+        (f"{one} / {two}" for one, two in names),
     )

@@ -160,13 +160,13 @@ class RandomizationLimits(Check):
         tops = stages_of(subject, calibration, self.most_stages)
         networks, _ = random_weights(subject, context, calibration, [tops[:1]], self.seeds)
         states = [weights for (weights,) in networks]
-        for number, batch in enumerate(context.batches(self.split)):
+        for batch in context.batches(self.split):
             view = subject.view(batch)
             comparison = Comparison.of(view, ("signed",), 0.1, "maximum")
             trained = view.as_map(explained(context, explainer, view))[None]
             again = view.as_map(explained(context, explainer, view, draw=1))[None]
             yield SELF.per_sample(on_host(comparison.signed(trained, again)))
-            random = explained_by(subject, explainer, context, view, states, number)
+            random = explained_by(subject, explainer, context, view, states)
             changed = [comparison.signed(trained, view.as_map(each)[None]) for each in random]
             yield CHANGE.per_sample(on_host(torch.stack(changed).mean(0)))
             yield from self._retention(subject, view, states, tops[0].modules)

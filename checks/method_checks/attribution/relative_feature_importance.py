@@ -12,13 +12,13 @@ from method_cards.data import Batch
 from method_cards.measurement import Quantity, Yielded
 from method_checks.attribution import controls
 from method_checks.attribution.explainers import Explainer, resolve
+from method_checks.attribution.tasks import truth
 from method_checks.attribution.tasks.scenes import READERS, inert_patch, relative_change, scenes, trained
 from method_checks.attribution.tasks.truth import elsewhere, examples_of_own, explain_other, for_other_network, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import torch
     from torch import Tensor
 
     from method_cards.subject import Subject
@@ -97,7 +97,7 @@ class RelativeFeatureImportance(Check):
 
     def not_applicable(self, subject: Subject) -> str:
         """Without an explainer there is nothing to check, and scenes are images."""
-        if reason := controls.not_applicable(subject, self.explainer):
+        if reason := truth.not_applicable(subject, self.explainer):
             return reason
         return "" if subject.task == "image-classification" else "Scenes are images; the subject's inputs are not."
 
@@ -108,12 +108,12 @@ class RelativeFeatureImportance(Check):
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Take the three networks from the process's memory, or train them, and explain images, batch by batch."""
         explainer = for_other_network(resolve(subject, self.explainer))
-        generator = context.generator("explainer")
+        seed = context.number("explainer")
         for numbers in examples_of_own(subject, context, self.split, controls.TEST):
             _, held_out = scenes(context.seed)
             shown = held_out.chosen(list(numbers), subject.device)
             readers = {name: elsewhere(subject, name, trained(context.seed, name)) for name in READERS}
-            share_of = partial(_share_of, subject, explainer, generator, readers, shown)
+            share_of = partial(_share_of, subject, explainer, seed, readers, shown)
             needed, needs = share_of("object", shown.inputs)
             covering, covers = share_of("scene", shown.inputs)
             bare, is_bare = share_of("scene", shown.empty)
@@ -175,7 +175,7 @@ class RelativeFeatureImportance(Check):
 def _share_of(
     subject: Subject,
     explainer: Explainer | CustomExplainer,
-    generator: torch.Generator,
+    seed: int,
     readers: Mapping[Reader, Subject],
     shown: Scenes,
     name: Reader,
@@ -186,5 +186,5 @@ def _share_of(
     batch = Batch(inputs, targets, tuple(range(len(inputs))))
     predicted = readers[name].outputs(batch).argmax(1)
     view = readers[name].view(batch, predicted)
-    found, empty = share(view.as_map(explain_other(subject, explainer, view, generator)).abs(), shown.region)
+    found, empty = share(view.as_map(explain_other(subject, explainer, view, seed)).abs(), shown.region)
     return found, (predicted == targets) & ~empty

@@ -148,14 +148,14 @@ class SensitivityAxiom(Check):
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Remove positions one at a time, and add inputs that do nothing."""
         explainer = resolve(subject, self.explainer)
-        for number, batch in enumerate(context.batches(self.split)):
+        for batch in context.batches(self.split):
             view = subject.view(batch)
             maps = view.as_map(explained(context, explainer, view).abs()).flatten(1)
             chosen = self._chosen(context, maps.shape[1]).to(maps.device)
             effects = removal_effects(view, reference_of(explainer, view, self.baseline), chosen)
             missed, disagree = missed_effects(effects, maps[:, chosen], maps.amax(1), self.effective, self.negligible)
             wider, dummies = with_dummies(view, explainer, context.generator("dummies"))
-            credited = explainer.explain(wider, context.generator("explainer", number)).double().abs()
+            credited = explainer.explain(wider, context.number("explainer")).double().abs()
             total, own = credited.flatten(1).sum(1), credited.narrow(*dummies).flatten(1).sum(1)
             moved = (effects.amax(1) > 0).cpu().numpy()
             share = (own / torch.where(total > 0, total, torch.ones_like(total))).clamp(max=1.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -146,6 +145,8 @@ class SmoothActivation(Check):
                 return str(error)
         if not smooth.replaced:
             return "The model calls no ReLU and no max-pooling that PyTorch can replace: its activations are smooth, or it is compiled."
+        if smooth.pools and method == "deep-lift":
+            return 'The explainer "deep-lift" has a rule of its own for max-pooling, and the smooth network has none.'
         return ""
 
     def passes(self, subject: Subject, samples: int) -> Passes:
@@ -160,13 +161,13 @@ class SmoothActivation(Check):
         """Explain each batch by the network and by the smooth one, and judge both maps by the network."""
         explainer = resolve(subject, self.explainer)
         perturbation = perturbation_for(explainer, self.perturbation)
-        for number, batch in enumerate(context.batches(self.split)):
+        for batch in context.batches(self.split):
             view = subject.view(batch)
             own = explained_by(context, explainer, view)
             with Smooth(self.beta), torch.no_grad():
                 predicted = view.outputs(view.features, view.rows).argmax(1)
             with Smooth(self.beta):
-                smooth = explainer.explain(view, context.generator("smooth", number))
+                smooth = explainer.explain(view, context.number("smooth"))
             yield CHANGED.per_sample((predicted != view.targets).cpu().numpy())
             shares, kept = self._explained(view, own, smooth, explainer, perturbation, context)
             yield UNCHANGED.per_sample((~kept).cpu().numpy())
@@ -174,9 +175,9 @@ class SmoothActivation(Check):
                 left = (1 - shares)[:, kept]
                 yield GAIN.per_sample((shares[1] - shares[0])[kept].cpu().numpy())
                 yield INFIDELITY.per_sample(share_of(left[1], left[0]).cpu().numpy())
-            moved = self._moved(view, own, explainer, context, number)
+            moved = self._moved(view, own, explainer, context)
             with Smooth(self.beta):
-                smooth_moved = self._moved(view, smooth, explainer, context, number)
+                smooth_moved = self._moved(view, smooth, explainer, context)
             yield SENSITIVITY.per_sample(share_of(smooth_moved, moved).cpu().numpy())
 
     def _explained(
@@ -197,15 +198,13 @@ class SmoothActivation(Check):
             found = removal(view, (own, smooth), draws=draws, count=self.draws, shares=SHARES, baseline=away, patch=1)
         return explained(found), variation(found) > self.least_change
 
-    def _moved(
-        self, view: View, own: Tensor, explainer: Explainer | CustomExplainer, context: Context, number: int
-    ) -> Tensor:
+    def _moved(self, view: View, own: Tensor, explainer: Explainer | CustomExplainer, context: Context) -> Tensor:
         found = neighbours(
             view,
             own,
             explainer,
             draws=Draws.of(context, view.batch, "points"),
-            generator=partial(context.generator, "explainer", number),
+            seed=context.number("explainer"),
             count=self.points,
             radius=self.radius,
         )

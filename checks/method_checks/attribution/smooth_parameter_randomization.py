@@ -11,6 +11,7 @@ from method_cards.check import Check, Context, Control, Passes
 from method_cards.lazy import torch
 from method_cards.measurement import Floats, Quantity, Yielded
 from method_checks.attribution import controls
+from method_checks.attribution.changes.draws import Draws
 from method_checks.attribution.changes.fidelity import spread_of
 from method_checks.attribution.explainers import CustomExplainer, Explainer, resolve
 from method_checks.attribution.maps.comparisons import Comparison, Prepared
@@ -48,8 +49,8 @@ SELF = Quantity(
 def smoothed(
     view: View,
     explainer: Explainer | CustomExplainer,
-    generator: torch.Generator,
-    noise: list[torch.Generator],
+    seed: int,
+    noise: Draws,
     draws: int,
     scale: float,
 ) -> tuple[Tensor, Tensor]:
@@ -58,8 +59,8 @@ def smoothed(
     Args:
         view: The examples, which are explained for the classes of the view wherever the noise takes them.
         explainer: The method that is averaged.
-        generator: Where its own noise comes from.
-        noise: A generator for each example, so that an example's noise does not depend on its batch.
+        seed: Where its own noise comes from.
+        noise: Where the noise of the inputs comes from.
         draws: How many noisy versions there are.
         scale: Their standard deviation, relative to the range of each example's features.
 
@@ -71,12 +72,11 @@ def smoothed(
     together = max(1, view.block // max(1, len(view.features)))
     for first in range(0, draws, together):
         count = min(together, draws - first)
-        size = (count, *view.features.shape[1:])
-        drawn = torch.stack(
-            [torch.randn(size, generator=each, device=each.device, dtype=view.features.dtype) for each in noise], 1
-        )
+        wide = view.features[:1].numel()
+        drawn = torch.stack([noise.normal(first + number, wide) for number in range(count)]).to(view.features)
+        drawn = drawn.reshape(count, *view.features.shape)
         elsewhere = view.at((view.features + spread * drawn).flatten(0, 1), view.rows.repeat(count))
-        total += explainer.explain(elsewhere, generator).reshape(drawn.shape).sum(0)
+        total += explainer.explain(elsewhere, seed, first).reshape(drawn.shape).sum(0)
     return view.as_map(total / draws)[None], view.as_map((total / draws).abs())[None]
 
 
@@ -154,16 +154,15 @@ class SmoothParameterRandomization(Check):
         first = tops[-1:] if self.order == "bottom-up" else tops[:1]
         networks, _ = random_weights(subject, context, calibration, [first, tops], self.seeds)
         states = [{}, {}, *(weights for pair in networks for weights in pair)]
-        for number, batch in enumerate(context.batches(self.split)):
+        for batch in context.batches(self.split):
             view = subject.view(batch)
             comparison = Comparison.of(view, ("signed",), 0.1, "maximum")
             found: list[Prepared] = []
             for draw, state in enumerate(states):
-                noise = [context.generator("noise", index, draw) for index in batch.indices]
+                noise = Draws.of(context, batch, "noise", draw)
                 with swapped(subject.model, state):
                     here = subject.view(batch, view.targets)
-                    generator = context.generator("explainer", number, draw)
-                    maps = smoothed(here, explainer, generator, noise, self.draws, self.noise)
+                    maps = smoothed(here, explainer, context.number("explainer", draw), noise, self.draws, self.noise)
                 found.append(comparison.prepared(*maps))
             trained, again, *random = found
             yield SELF.per_sample(_numpy([comparison.similarity(trained, again, "signed")]))

@@ -13,7 +13,7 @@ from method_cards.check import Check, Context, Control, Passes
 from method_cards.errors import CheckError
 from method_cards.lazy import torch
 from method_cards.measurement import Quantity
-from method_checks.memorization.sequences import canary_controls
+from method_checks.memorization.controls import canaries
 from method_checks.memorization.sequences.candidates import Space, rank
 from method_checks.memorization.sequences.tokens import Sequences, sequences
 
@@ -80,13 +80,13 @@ class CanaryExposure(Check):
         bound what is known of other texts. A secret in the middle of a text is tested by cutting the text after it.
 
     Cost:
-        For each canary and control about `|R|` over the size of the alphabet forward passes of the canary's length, as texts that end before
-        the last token serve all candidates with the same beginning; no backward pass.
+        For each canary and control about `|R|` over the size of the alphabet forward passes of the canary's length, since a text without
+        its last token serves all candidates with that beginning; no backward pass.
 
     Departures from the paper:
         Carlini et al. rank the whole canary, whose prefix is the same for all candidates and cancels. They extrapolate a skew-normal
-        distribution beyond a sample of candidates; here the sample's size is the limit, and said to be. They report exposure for each canary;
-        here what is judged are shares and an area over many, in comparison with controls. Ties count against the secret.
+        distribution beyond a sample of candidates; here the sample's size is the limit, and said to be. They report exposure for each
+        canary; here shares and an area over many are judged, in comparison with controls. Ties count against the secret.
 
     Sources:
         carlini2019secret; jagielski2023note
@@ -102,8 +102,8 @@ class CanaryExposure(Check):
     )
     gates: ClassVar[tuple[str, ...]] = ("exposed_controls",)
 
-    canaries: str = Field("canaries", description="The split of canaries that were inserted into the training data.")
-    controls_split: str = Field("controls", description="The split of canaries that were never used for training.")
+    inserted: str = Field("canaries", description="The split of canaries that were inserted into the training data.")
+    never_inserted: str = Field("controls", description="The split of canaries that were never used for training.")
     secret_tokens: int = Field(
         4, ge=1, le=64, description="How many tokens at the end of each canary are its random secret."
     )
@@ -115,13 +115,16 @@ class CanaryExposure(Check):
         10_000, ge=100, description="Among how many secrets one is ranked at most; beyond, they are drawn at random."
     )
     level: float = Field(
-        0.01, gt=0, le=0.5, description="The p-value up to which a canary counts as exposed: its rank over the number of candidates."
+        0.01,
+        gt=0,
+        le=0.5,
+        description="The p-value up to which a canary counts as exposed: its rank over the number of candidates.",
     )
 
     @model_validator(mode="after")
     def _two_splits(self) -> Self:
-        if self.canaries == self.controls_split:
-            raise ValueError(f'canaries and controls_split are both "{self.canaries}"; they must be different splits')
+        if self.inserted == self.never_inserted:
+            raise ValueError(f'inserted and never_inserted are both "{self.inserted}"; they must be different splits')
         return self
 
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
@@ -136,17 +139,17 @@ class CanaryExposure(Check):
         """
         space = self._space(subject, context)
         yield EXPOSURE_LIMIT.exact(math.log2(space.compared))
-        for pair in zip_longest(context.batches(self.canaries), context.batches(self.controls_split)):
-            inserted, never = (
+        for pair in zip_longest(context.batches(self.inserted), context.batches(self.never_inserted)):
+            known, unknown = (
                 exposures(subject, batch, space, context, split)
                 for batch, split in zip(pair, self.splits(), strict=True)
             )
-            yield CANARY_AUC.two_groups(inserted, never)
+            yield CANARY_AUC.two_groups(known, unknown)
             bar = -math.log2(self.level) - 1e-9
-            yield EXPOSED_CANARIES.per_sample(inserted >= bar)
-            yield EXPOSED_CONTROLS.per_sample(never >= bar)
-            yield EXPOSURE.per_sample(inserted, group="canaries")
-            yield EXPOSURE.per_sample(never, group="controls")
+            yield EXPOSED_CANARIES.per_sample(known >= bar)
+            yield EXPOSED_CONTROLS.per_sample(unknown >= bar)
+            yield EXPOSURE.per_sample(known, group="canaries")
+            yield EXPOSURE.per_sample(unknown, group="controls")
 
     def passes(self, subject: Subject, samples: int) -> Passes:
         """One forward pass for each beginning of a candidate, as many as there can be at most."""
@@ -158,11 +161,11 @@ class CanaryExposure(Check):
     @classmethod
     def controls(cls) -> tuple[Control, ...]:
         """Language models that memorised inserted secrets, that did not, and secrets that anybody could guess."""
-        return canary_controls.CONTROLS
+        return canaries.CONTROLS
 
     def splits(self) -> tuple[str, ...]:
         """Inserted canaries and controls."""
-        return (self.canaries, self.controls_split)
+        return (self.inserted, self.never_inserted)
 
     def not_applicable(self, subject: Subject) -> str:
         """Only a model that predicts the next token ranks secrets."""
@@ -175,10 +178,12 @@ class CanaryExposure(Check):
         groups = [self._texts(subject, context, split) for split in self.splits()]
         if shared := set(groups[0]) & set(groups[1]):
             raise CheckError(
-                f'{len(shared)} texts of "{self.controls_split}" are also in "{self.canaries}": a control that was inserted is none; '
+                f'{len(shared)} texts of "{self.never_inserted}" are also in "{self.inserted}": a control that was inserted is none; '
                 "draw other secrets for the controls"
             )
-        secrets = torch.tensor([text[-self.secret_tokens :] for group in groups for text in group], device=subject.device)
+        secrets = torch.tensor(
+            [text[-self.secret_tokens :] for group in groups for text in group], device=subject.device
+        )
         if self.alphabet:
             letters = torch.tensor(sorted(set(self.alphabet)), device=subject.device)
             alphabets = self.secret_tokens * (letters,)
@@ -191,8 +196,8 @@ class CanaryExposure(Check):
             )
         if space.compared * self.level < 1:
             raise CheckError(
-                f"with {space.compared} candidates no p-value can be as small as {self.level:g}; use longer secrets, a larger alphabet, more "
-                "canaries, or raise `candidates`"
+                f"with {space.compared} candidates no p-value can be as small as {self.level:g}; use longer secrets, a larger "
+                "alphabet, more canaries, or raise `candidates`"
             )
         return space
 
@@ -207,9 +212,7 @@ class CanaryExposure(Check):
         return _contents(texts)
 
 
-def exposures(
-    subject: Subject, batch: Batch | None, space: Space, context: Context, split: str
-) -> NDArray[np.float64]:
+def exposures(subject: Subject, batch: Batch | None, space: Space, context: Context, split: str) -> NDArray[np.float64]:
     """Exposure in bits of each text of a batch, ``(text,)``; none where the split has ended before the other."""
     if batch is None:
         return np.empty(0)
@@ -230,7 +233,8 @@ def exposures(
 
 def exposure(ranks: NDArray[np.int64], candidates: int) -> NDArray[np.float64]:
     """Bits by which each secret is easier to guess than at random: ``log2 candidates − log2 rank``, from 0 to ``log2 candidates``."""
-    return np.log2(candidates) - np.log2(ranks)
+    bits: NDArray[np.float64] = np.log2(candidates) - np.log2(ranks)
+    return bits
 
 
 def _contents(texts: Sequences) -> list[tuple[int, ...]]:

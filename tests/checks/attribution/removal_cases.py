@@ -1,80 +1,16 @@
-"""What the tests of the checks by removal share: bindings of the card, runs, linear models, and a slow way along a curve."""
+"""What the tests of the checks by removal share: linear models, maps, and a slow way along a curve."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from method_cards import judge
-from method_cards.catalog import Catalog
-from method_cards.check import Check, Context
-from method_cards.execution import Options, Silent, measure
 from method_cards.subject import Subject
-from tests.helpers import step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from method_cards.card import CheckBinding
-    from method_cards.judge import Judged
-    from method_cards.measurement import Measurements
-
-
-@cache
-def bound(check: str) -> CheckBinding:
-    """How the bundled card uses this check."""
-    (found,) = (
-        item.check
-        for loaded in Catalog.installed()
-        for item in loaded.card.prescriptions
-        if item.check is not None and item.checked_as is None and item.check.id == check
-    )
-    return found
-
-
-def run(
-    check: Check, subject: Subject, *, samples: int = 256, seed: int = 0, batch: int = 64
-) -> tuple[str, str, Measurements]:
-    """Measure without stopping early."""
-    wanted = bound(check.id).model_dump(by_alias=True, exclude_unset=True)
-    context = Context(subject, samples, seed, batch, scope=check.id)
-    return measure(step(check, wanted), context, Options(exhaustive=True), Silent())
-
-
-def values(check: Check, subject: Subject, **options: Any) -> dict[str, NDArray[np.float64]]:
-    """All measurements by name; those that are broken down are left out."""
-    status, cause, found = run(check, subject, **options)
-    assert (status, cause) == ("complete", "")
-    return {series.name: series.values for series in found if not series.by}
-
-
-def judged(check: Check, subject: Subject, **options: Any) -> Judged:
-    """The verdict by the card's criteria."""
-    status, cause, found = run(check, subject, **options)
-    assert (status, cause) == ("complete", "")
-    return judge.judge(bound(check.id), found, complete=True)
-
-
-@cache
-def control(kind: type[Check], name: str, seed: int = 0) -> Subject:
-    """A control of the check; it is shared, and no test changes it."""
-    return next(item for item in kind.controls() if item.name == name).build(seed)
-
-
-def names(kind: type[Check], of: str) -> list[str]:
-    """The controls of this kind."""
-    return [item.name for item in kind.controls() if item.kind == of]
-
-
-def reason(kind: type[Check], name: str) -> str:
-    """What the control must violate."""
-    return next(item for item in kind.controls() if item.name == name).because
 
 
 def linear(columns: int = 24, count: int = 96, seed: int = 0, scale: float = 0.3) -> Subject:
@@ -117,7 +53,7 @@ def bright(shape: tuple[int, ...] = (3, 9, 9), count: int = 96) -> Subject:
 
 def constant(_model: nn.Module, inputs: Tensor, _targets: Tensor) -> Tensor:
     """A map without any order."""
-    return torch.ones_like(inputs)
+    return torch.ones(inputs.shape)
 
 
 def slow_probability(subject: Subject, x: Tensor, target: int, gone: Sequence[int], there: Tensor) -> float:

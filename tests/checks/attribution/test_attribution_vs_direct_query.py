@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,7 @@ from sklearn.metrics import recall_score
 from torch import Tensor, nn
 
 from method_cards import judge
-from method_cards.card import CheckBinding
-from method_cards.catalog import Catalog
 from method_cards.check import Context
-from method_cards.execution import Options, Silent, measure
-from method_cards.judge import Judged
-from method_cards.measurement import Measurements
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.attribution import controls
@@ -30,44 +24,7 @@ from method_checks.attribution.attribution_vs_direct_query import (
     youden,
 )
 from method_checks.attribution.explainers import IntegratedGradients
-from tests.helpers import binding, criterion, step
-
-CONTROLS = {item.name: item for item in AttributionVsDirectQuery.controls()}
-
-SCRIPT = binding(
-    AttributionVsDirectQuery.id, [criterion("attribution_youden", at_least=0)], [criterion("one_sided", at_most=0.5)]
-)
-
-
-@cache
-def demanded() -> CheckBinding:
-    """What the card demands."""
-    cards = {loaded.card.id: loaded.card for loaded in Catalog.installed()}
-    found = {item.id: item.check for item in cards["shap-and-lime"].prescriptions}["sign-is-an-effect"]
-    assert found is not None
-    return found
-
-
-@cache
-def control(name: str, seed: int = 0) -> Subject:
-    return CONTROLS[name].build(seed)
-
-
-def run(
-    check: AttributionVsDirectQuery, subject: Subject, *, samples: int = 64, seed: int = 0, batch: int = 64
-) -> tuple[str, str, Measurements]:
-    context = Context(subject, samples, seed, batch, scope=check.id)
-    return measure(step(check, SCRIPT), context, Options(exhaustive=True), Silent())
-
-
-def values(found: Measurements, name: str) -> np.ndarray[Any, Any]:
-    return found.select(name, {})[0].values
-
-
-def judged(subject: Subject, **options: Any) -> Judged:
-    status, cause, found = run(AttributionVsDirectQuery(), subject, **options)
-    assert (status, cause) == ("complete", "")
-    return judge.judge(demanded(), found, complete=True)
+from tests.checks.attribution.carded import bound, control, judged, names, reason, run, series
 
 
 class Wavy(nn.Module):
@@ -97,19 +54,22 @@ def linear(explainer: Any, count: int = 64, columns: int = 8) -> Subject:
 # 1. and 2. Controls
 
 
-@pytest.mark.parametrize("name", [item.name for item in CONTROLS.values() if item.kind == "sound"])
+@pytest.mark.parametrize("name", names(AttributionVsDirectQuery, "sound"))
 def test_a_sound_control_passes(name: str) -> None:
     """A gradient tells what raising a column or a patch does."""
-    assert judged(control(name), samples=128).outcome is Outcome.PASSED
+    assert (
+        judged(AttributionVsDirectQuery(), control(AttributionVsDirectQuery, name), samples=128).outcome
+        is Outcome.PASSED
+    )
 
 
-@pytest.mark.parametrize("name", [item.name for item in CONTROLS.values() if item.kind == "defect"])
+@pytest.mark.parametrize("name", names(AttributionVsDirectQuery, "defect"))
 def test_a_defect_control_fails_for_the_stated_reason(name: str) -> None:
     """Contributions from a baseline, random numbers and edges tell nothing about effects."""
-    found = judged(control(name), samples=128)
+    found = judged(AttributionVsDirectQuery(), control(AttributionVsDirectQuery, name), samples=128)
     assert found.outcome is Outcome.FAILED
     failed = {part.measurement for part in found.criteria if part.outcome is Outcome.FAILED}
-    assert CONTROLS[name].because in failed
+    assert reason(AttributionVsDirectQuery, name) in failed
     assert all(gate.outcome is Outcome.PASSED for gate in found.gates)
 
 
@@ -118,9 +78,9 @@ def test_signs_of_shap_and_lime_are_no_effects(method: str) -> None:
     """On the table they do no better than guessing, as the paper proves is possible, while their passes pay for all the answers."""
     subject = controls.table_by(method)(0)
     _, _, found = run(AttributionVsDirectQuery(grid=8), subject, samples=128)
-    assert abs(values(found, "attribution_youden").mean()) < 0.15
-    assert values(found, "direct_youden").mean() > 0.95
-    assert judge.judge(demanded(), found, complete=True).outcome is Outcome.FAILED
+    assert abs(series(found, "attribution_youden").mean()) < 0.15
+    assert series(found, "direct_youden").mean() > 0.95
+    assert judge.judge(bound(AttributionVsDirectQuery.id), found, complete=True).outcome is Outcome.FAILED
 
 
 # 3. A slow reading of the definition
@@ -134,7 +94,7 @@ def test_it_agrees_with_a_slow_reading_of_the_definition() -> None:
     context = Context(subject, 12, 0, 64, scope=check.id)
     (batch,) = context.batches("test")
     view = subject.view(batch)
-    phi = IntegratedGradients(steps=4).explain(view, context.generator("x"))
+    phi = IntegratedGradients(steps=4).explain(view, context.number("x"))
     spread = view.features.double().std(0).float()
     budget = BACKWARD * 4 - 1
     expected: dict[str, list[float]] = {"attribution_youden": [], "direct_youden": []}
@@ -163,7 +123,7 @@ def test_it_agrees_with_a_slow_reading_of_the_definition() -> None:
             if positives and negatives:
                 expected[key].append(tp / positives + tn / negatives - 1)
     for key, numbers in expected.items():
-        assert values(found, key) == pytest.approx(numbers, abs=1e-6), key
+        assert series(found, key) == pytest.approx(numbers, abs=1e-6), key
 
 
 # 4. A library and closed forms
@@ -181,10 +141,10 @@ def test_youdens_index_is_that_of_scikit_learn() -> None:
 
 def test_on_a_linear_model_the_gradient_is_always_right() -> None:
     """Its sign is that of every effect, and input times gradient is right for positive columns alone."""
-    _, _, found = run(AttributionVsDirectQuery(), linear({"method": "gradient"}))
-    assert values(found, "attribution_youden").min() == 1
+    _, _, found = run(AttributionVsDirectQuery(), linear({"method": "gradient"}), samples=64)
+    assert series(found, "attribution_youden").min() == 1
     _, _, found = run(AttributionVsDirectQuery(), linear({"method": "input-x-gradient"}, count=512), samples=512)
-    assert values(found, "attribution_youden").mean() == pytest.approx(0, abs=0.06)
+    assert series(found, "attribution_youden").mean() == pytest.approx(0, abs=0.06)
 
 
 def test_guessing_has_an_index_of_zero_whatever_the_shares() -> None:
@@ -212,12 +172,17 @@ def test_direct_queries_get_what_the_passes_pay_for() -> None:
 def test_the_same_seed_gives_the_same_result() -> None:
     """Two runs agree to the last bit, and batches do not matter."""
     one, same, other = (
-        run(AttributionVsDirectQuery(grid=4), control("gradient-on-digits"), samples=40, batch=size)[2]
+        run(
+            AttributionVsDirectQuery(grid=4),
+            control(AttributionVsDirectQuery, "gradient-on-digits"),
+            samples=40,
+            batch=size,
+        )[2]
         for size in (64, 64, 9)
     )
-    for series in one:
-        assert np.array_equal(series.values, values(same, series.name))
-        assert values(other, series.name) == pytest.approx(series.values, abs=1e-5)
+    for each in one:
+        assert np.array_equal(each.values, series(same, each.name))
+        assert series(other, each.name) == pytest.approx(each.values, abs=1e-5)
 
 
 # The features
@@ -238,7 +203,7 @@ def test_the_scale_of_the_map_does_not_matter() -> None:
     indices = []
     for factor in (1.0, 1e-6):
         subject.explainer = lambda model, inputs, targets, factor=factor: factor * model.weight[targets] * inputs
-        indices.append(values(run(AttributionVsDirectQuery(), subject)[2], "attribution_youden"))
+        indices.append(series(run(AttributionVsDirectQuery(), subject, samples=64)[2], "attribution_youden"))
     assert np.array_equal(indices[0], indices[1])
 
 
@@ -246,12 +211,12 @@ def test_many_features_are_sampled() -> None:
     """At most as many are tested as the parameter says, the same ones in every batch."""
     check = AttributionVsDirectQuery(most_features=4)
     subject = linear({"method": "input-x-gradient"}, columns=40)
-    one, other = (run(check, subject, batch=size)[2] for size in (64, 9))
+    one, other = (run(check, subject, samples=64, batch=size)[2] for size in (64, 9))
     assert check.passes(subject, 64).forward == 64 * (2 + 4 * check.grid)
-    assert set(np.unique(values(one, "attribution_youden") * 6).round(6)) <= set(range(-6, 7)), (
+    assert set(np.unique(series(one, "attribution_youden") * 6).round(6)) <= set(range(-6, 7)), (
         "of four columns at most"
     )
-    assert np.array_equal(values(one, "attribution_youden"), values(other, "attribution_youden"))
+    assert np.array_equal(series(one, "attribution_youden"), series(other, "attribution_youden"))
 
 
 # What is refused
@@ -269,7 +234,7 @@ def test_a_model_that_only_rises_is_invalid() -> None:
     subject = Subject(
         "rising", "tabular-classification", Rising().eval(), {"test": data}, explainer={"method": "gradient"}
     )
-    assert judged(subject).outcome is Outcome.INVALID
+    assert judged(AttributionVsDirectQuery(), subject, samples=64).outcome is Outcome.INVALID
 
 
 def test_it_says_where_it_does_not_apply() -> None:
@@ -277,7 +242,7 @@ def test_it_says_where_it_does_not_apply() -> None:
     assert "cannot be raised" in AttributionVsDirectQuery().not_applicable(controls.words_by("gradient")(0))
     subject = linear({"method": "gradient"})
     subject.data = {"test": type(subject.split("test"))("test", (torch.ones(20, 8), torch.zeros(20)))}
-    status, cause, _ = run(AttributionVsDirectQuery(), subject)
+    status, cause, _ = run(AttributionVsDirectQuery(), subject, samples=64)
     assert status == "errored"
     assert "do not vary" in cause
     subject.explainer = None

@@ -1,9 +1,6 @@
-"""Comprehensiveness and sufficiency: the five proofs, known answers, and what must never pass."""
+"""Comprehensiveness and sufficiency: a slow reading, a library, and known answers; controls and invariances are in `test_removal_checks`."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,51 +9,11 @@ from captum.attr import FeatureAblation
 from torch import Tensor
 
 from method_cards.check import Context
-from method_cards.verdict import Outcome
 from method_checks.attribution.changes.removal import Removal
 from method_checks.attribution.comprehensiveness_sufficiency import ComprehensivenessSufficiency, dropped
 from method_checks.attribution.explainers import resolve
-from tests.checks.attribution.removal_cases import (
-    Still,
-    constant,
-    contribution,
-    control,
-    judged,
-    linear,
-    names,
-    reason,
-    scaled,
-    slow_probability,
-    squashed,
-    values,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-# 1. A control that passes
-
-
-@pytest.mark.parametrize("name", names(ComprehensivenessSufficiency, "sound"))
-def test_a_sound_control_passes(name: str) -> None:
-    """A map whose order the model obeys passes, on every kind of data that the check takes."""
-    assert judged(ComprehensivenessSufficiency(), control(ComprehensivenessSufficiency, name)).outcome is Outcome.PASSED
-
-
-# 2. A control that fails for the stated reason
-
-
-@pytest.mark.parametrize("name", names(ComprehensivenessSufficiency, "defect"))
-def test_a_defect_control_fails_for_the_stated_reason(name: str) -> None:
-    """Each control with the defect violates the criterion that it names, while the conditions of the run hold."""
-    found = judged(ComprehensivenessSufficiency(), control(ComprehensivenessSufficiency, name))
-    assert found.outcome is Outcome.FAILED
-    assert reason(ComprehensivenessSufficiency, name) in [
-        item.measurement for item in found.criteria if item.outcome is Outcome.FAILED
-    ]
-    assert all(gate.outcome is Outcome.PASSED for gate in found.gates)
-
+from tests.checks.attribution.carded import control, values
+from tests.checks.attribution.removal_cases import linear, slow_probability
 
 # 3. A slow re-implementation, straight from the papers
 
@@ -123,78 +80,7 @@ def test_the_first_token_agrees_with_captum() -> None:
     assert torch.allclose(engine.ends().logits[:, 0] - first, expected, atol=1e-5)
 
 
-# 5. Same seed, same result
-
-
-def test_the_same_seed_gives_the_same_result() -> None:
-    """Two runs from one seed measure the same to the last bit; another seed does not."""
-    subject = control(ComprehensivenessSufficiency, "words")
-    one, same, other = (values(ComprehensivenessSufficiency(), subject, samples=48, seed=seed) for seed in (0, 0, 1))
-    assert all(np.array_equal(one[name], same[name]) for name in one)
-    assert not np.array_equal(one["comprehensiveness_gain"], other["comprehensiveness_gain"])
-
-
-# Invariances
-
-
-@pytest.mark.parametrize("change", [scaled, squashed])
-def test_only_the_order_of_the_map_counts(change: Callable[..., Tensor]) -> None:
-    """A map and a monotone function of it measure the same to the last bit."""
-    subject = linear()
-    expected = values(ComprehensivenessSufficiency(), replace(subject, explainer=contribution), samples=32)
-    found = values(ComprehensivenessSufficiency(), replace(subject, explainer=change), samples=32)
-    assert all(np.array_equal(expected[name], found[name]) for name in expected)
-
-
-def test_a_constant_map_is_worth_as_much_as_chance() -> None:
-    """Without an order the gain is 0 within four standard errors, since ties go at random and not by position."""
-    found = values(
-        ComprehensivenessSufficiency(),
-        replace(control(ComprehensivenessSufficiency, "table"), explainer=constant),
-        samples=256,
-    )["comprehensiveness_gain"]
-    assert abs(found.mean()) < 4 * found.std() / len(found) ** 0.5
-
-
-def test_the_size_of_batches_does_not_matter() -> None:
-    """Every example measures the same in batches of 7 and of 64."""
-    one, other = (
-        values(ComprehensivenessSufficiency(), control(ComprehensivenessSufficiency, "words"), samples=48, batch=batch)
-        for batch in (7, 64)
-    )
-    assert all(other[name] == pytest.approx(one[name], abs=1e-5) for name in one)
-
-
-# What must not pass, and what is refused
-
-
-def test_a_model_that_does_not_react_is_invalid() -> None:
-    """Where removal moves nothing, no verdict is given, and the reason names the condition."""
-    subject = linear()
-    model = torch.nn.Sequential(subject.model, Still()).eval()
-    found = judged(ComprehensivenessSufficiency(), replace(subject, model=model), samples=64)
-    assert found.outcome is Outcome.INVALID
-    assert "small_drop" in found.reason
-
-
-def test_the_cost_is_what_is_spent() -> None:
-    """The passes that the plan states are those that the model is called for."""
-    calls = {"examples": 0}
-    subject = linear()
-    subject.model.register_forward_pre_hook(
-        lambda _module, inputs: calls.__setitem__("examples", calls["examples"] + len(inputs[0]))
-    )
-    stated = ComprehensivenessSufficiency().passes(subject, 32)
-    calls["examples"] = 0
-    values(ComprehensivenessSufficiency(), subject, samples=32)
-    assert calls["examples"] == stated.forward + stated.backward
-
-
-def test_without_an_explainer_it_does_not_apply() -> None:
-    """There is nothing to check, and the reason says how to name an explainer."""
-    assert "name one under `explainer:`" in ComprehensivenessSufficiency().not_applicable(
-        replace(linear(), explainer=None)
-    )
+# Known answers
 
 
 def test_the_share_of_a_drop_is_zero_at_the_start_and_one_at_the_end() -> None:

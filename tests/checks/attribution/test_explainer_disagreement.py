@@ -22,13 +22,9 @@ from method_cards.measurement import Measurements
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.attribution import controls
-from method_checks.attribution.explainer_disagreement import (
-    ExplainerDisagreement,
-    feature_agreement,
-    named,
-    sign_agreement,
-)
+from method_checks.attribution.explainer_disagreement import ExplainerDisagreement
 from method_checks.attribution.explainers import Gradient, InputXGradient, IntegratedGradients
+from method_checks.attribution.maps.agreement import feature_agreement, named, sign_agreement
 from tests.helpers import binding, criterion, step
 
 CONTROLS = {item.name: item for item in ExplainerDisagreement.controls()}
@@ -152,7 +148,7 @@ def test_rank_correlation_is_scipys() -> None:
     context = Context(subject, 16, 0, 64, scope=check.id)
     (batch,) = context.batches("test")
     view = subject.view(batch)
-    maps = [method.explain(view, context.generator("x")).abs() for method in (Gradient(), InputXGradient())]
+    maps = [method.explain(view, context.number("x")).abs() for method in (Gradient(), InputXGradient())]
     expected = [stats.spearmanr(a, b).statistic for a, b in zip(*maps, strict=True)]
     assert found.select("rank_correlation", {})[0].values == pytest.approx(expected, abs=1e-9)
 

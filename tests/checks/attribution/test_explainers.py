@@ -38,7 +38,6 @@ from tests.checks.attribution.explained import (
     bert,
     cnn,
     draw,
-    generator,
     images,
     mlp,
     residual,
@@ -103,7 +102,7 @@ def test_agrees_with_captum(subject: str, case: str) -> None:
     view = view_of(SUBJECTS[subject]())
     explainer, captum = CAPTUM[case]
     expected = captum(view.model, view.features.clone().requires_grad_(), view.targets)
-    torch.testing.assert_close(explainer.explain(view, generator()), expected.detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(explainer.explain(view, 0), expected.detach(), rtol=0, atol=1e-5)
 
 
 def test_gradient_is_the_limit_of_differences() -> None:
@@ -121,9 +120,9 @@ def test_gradient_is_the_limit_of_differences() -> None:
             expected[example, feature] = (model((x + shift)[None])[0, target] - model((x - shift)[None])[0, target]) / (
                 2 * step
             )
-    torch.testing.assert_close(Gradient().explain(view, generator()), expected.detach(), rtol=0, atol=1e-8)
+    torch.testing.assert_close(Gradient().explain(view, 0), expected.detach(), rtol=0, atol=1e-8)
     torch.testing.assert_close(
-        InputXGradient().explain(view, generator()), (expected * view.features).detach(), rtol=0, atol=1e-8
+        InputXGradient().explain(view, 0), (expected * view.features).detach(), rtol=0, atol=1e-8
     )
 
 
@@ -140,7 +139,7 @@ def test_integrated_gradients_follows_its_formula(rule: Quadrature) -> None:
             point = (start + alpha * (x - start)).requires_grad_()
             (gradient,) = torch.autograd.grad(view.model(point[None])[0, target], point)
             expected[example] += weight * gradient * (x - start)
-    torch.testing.assert_close(explainer.explain(view, generator()), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(explainer.explain(view, 0), expected, rtol=0, atol=1e-6)
 
 
 def test_integrated_gradients_of_a_quadratic_form_is_exact() -> None:
@@ -152,7 +151,7 @@ def test_integrated_gradients_of_a_quadratic_form_is_exact() -> None:
 
     matrices = [half + half.T for half in draw(3, 5, 5)]
     view = view_of(table(Quadratic().eval()))
-    found = IntegratedGradients(steps=2).explain(view, generator())
+    found = IntegratedGradients(steps=2).explain(view, 0)
     for example, target in enumerate(view.targets.tolist()):
         x = view.features[example]
         torch.testing.assert_close(found[example], x * (matrices[target] @ x), rtol=1e-4, atol=1e-5)
@@ -176,7 +175,7 @@ def test_attributions_add_up_to_the_change_of_the_logit() -> None:
     with torch.no_grad():
         ends = [view.outputs(at, view.rows) for at in (view.features, explainer.baseline_of(view.features))]
     change = (ends[0] - ends[1]).gather(1, view.targets[:, None])[:, 0]
-    torch.testing.assert_close(explainer.explain(view, generator()).sum((1, 2, 3)), change, rtol=0, atol=2e-3)
+    torch.testing.assert_close(explainer.explain(view, 0).sum((1, 2, 3)), change, rtol=0, atol=2e-3)
     assert explainer.claims_completeness
     assert not IntegratedGradients(multiply_by_inputs=False).claims_completeness
     assert not Gradient().claims_completeness
@@ -195,23 +194,23 @@ def test_guided_backprop_follows_its_rule() -> None:
             signal = three[target]
             signal = torch.where((second > 0) & (signal > 0), signal, 0) @ two
             expected[example] = torch.where((first > 0) & (signal > 0), signal, 0) @ one
-    torch.testing.assert_close(GuidedBackprop().explain(view, generator()), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(GuidedBackprop().explain(view, 0), expected, rtol=0, atol=1e-6)
 
 
 def test_guided_backprop_sees_functional_and_in_place_relu() -> None:
     """Guided Backprop is the same for nn.ReLU, nn.ReLU in place and torch.relu, and differs from the gradient."""
     plain, functional = view_of(table(mlp())), view_of(table(FunctionalReLU(mlp()).eval()))
-    guided = GuidedBackprop().explain(plain, generator())
-    torch.testing.assert_close(GuidedBackprop().explain(functional, generator()), guided)
-    assert not torch.allclose(guided, Gradient().explain(plain, generator()), atol=1e-3)
-    in_place = GuidedBackprop().explain(view_of(images(cnn(in_place=True))), generator())
-    torch.testing.assert_close(in_place, GuidedBackprop().explain(view_of(images(cnn())), generator()))
+    guided = GuidedBackprop().explain(plain, 0)
+    torch.testing.assert_close(GuidedBackprop().explain(functional, 0), guided)
+    assert not torch.allclose(guided, Gradient().explain(plain, 0), atol=1e-3)
+    in_place = GuidedBackprop().explain(view_of(images(cnn(in_place=True))), 0)
+    torch.testing.assert_close(in_place, GuidedBackprop().explain(view_of(images(cnn())), 0))
 
 
 def test_guided_backprop_refuses_a_model_without_relu() -> None:
     """Without a ReLU the result would be the plain gradient: it is refused."""
     with pytest.raises(CheckError, match="changes how the gradient passes ReLUs, and the model computes none"):
-        GuidedBackprop().explain(view_of(table(mlp(nn.GELU))), generator())
+        GuidedBackprop().explain(view_of(table(mlp(nn.GELU))), 0)
 
 
 def test_edges_are_those_of_scipy() -> None:
@@ -219,22 +218,21 @@ def test_edges_are_those_of_scipy() -> None:
     from scipy import ndimage
 
     view = view_of(images(cnn()))
-    found = EdgeFilter().explain(view, generator())
+    found = EdgeFilter().explain(view, 0)
     image = view.features[1, 2].numpy()
     sobel = [torch.from_numpy(ndimage.sobel(image, axis, mode="nearest")) for axis in (0, 1)]
     torch.testing.assert_close(found[1, 2], torch.hypot(*sobel))
     with pytest.raises(CheckError, match="needs images"):
-        EdgeFilter().explain(view_of(table(mlp())), generator())
+        EdgeFilter().explain(view_of(table(mlp())), 0)
 
 
 def test_nulls_know_no_model() -> None:
-    """Noise depends on the generator alone, the input itself on the features alone."""
+    """Noise depends on the seed alone, the input itself on the features alone."""
     view = view_of(table(mlp()))
-    noise = Noise().explain(view, generator(1))
-    assert torch.equal(noise, Noise().explain(view_of(table(mlp(nn.GELU))), generator(1)))
-    running = generator(1)
-    assert not torch.equal(Noise().explain(view, running), Noise().explain(view, running))
-    found = InputItself().explain(view, generator())
+    noise = Noise().explain(view, 1)
+    assert torch.equal(noise, Noise().explain(view_of(table(mlp(nn.GELU))), 1))
+    assert not torch.equal(noise, Noise().explain(view, 2))
+    found = InputItself().explain(view, 0)
     assert torch.equal(found, view.features)
     assert found.data_ptr() != view.features.data_ptr()
 
@@ -265,14 +263,25 @@ def cheap(method: str, subject: Subject) -> Explainer:
 
 @pytest.mark.parametrize(("method", "subject"), PAIRS)
 def test_does_not_depend_on_the_batch(method: str, subject: str) -> None:
-    """An example's attributions are the same alone and among others, in any order; of a random method, those of the example drawn first."""
+    """An example's attributions are the same alone and among others, in any order; of a random method, its random numbers are."""
     made = SUBJECTS[subject]()
     explainer = cheap(method, made)
-    together = explainer.explain(view_of(made), generator())
-    for examples in ((0,), (0, 4)) if explainer.is_random else ((3,), (5, 0, 3)):
-        apart = explainer.explain(view_of(made, *examples), generator())
-        compared = slice(1 if explainer.is_random else None)
-        torch.testing.assert_close(apart[compared], together[list(examples)][compared], rtol=0, atol=1e-5)
+    together = explainer.explain(view_of(made), 0)
+    for examples in ((3,), (5, 0, 3)):
+        apart = explainer.explain(view_of(made, *examples), 0)
+        torch.testing.assert_close(apart, together[list(examples)], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if METHODS[name](**FEW.get(name, {})).is_random])
+def test_copies_of_an_example_have_random_numbers_of_their_own(method: str) -> None:
+    """In a view that holds an example several times each copy is drawn anew, the same whether copies are explained together or not."""
+    made = SUBJECTS[subjects_of(method)[0]]()
+    view, explainer = view_of(made, 0, 1), cheap(method, made)
+    copies = view.at(view.features[[0, 1, 0, 1]], torch.tensor([0, 1, 0, 1]))
+    found = explainer.explain(copies, 0)
+    assert not torch.allclose(found[:2], found[2:])
+    torch.testing.assert_close(found[:2], explainer.explain(view, 0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found[2:], explainer.explain(view, 0, first=1), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("method", "subject"), PAIRS)
@@ -280,9 +289,9 @@ def test_does_not_depend_on_the_block(method: str, subject: str) -> None:
     """How many rows go through the model at once changes attributions by no more than rounding."""
     made = SUBJECTS[subject]()
     view, explainer = view_of(made), cheap(method, made)
-    expected = explainer.explain(view, generator())
+    expected = explainer.explain(view, 0)
     for block in (1, 7):
-        found = explainer.explain(replace(view, block=block), generator())
+        found = explainer.explain(replace(view, block=block), 0)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -298,7 +307,7 @@ def test_respects_the_block_and_costs_what_it_says(method: str, subject: str) ->
         return view.outputs(features, rows)
 
     explainer = cheap(method, made)
-    explainer.explain(replace(view, outputs=counted), generator())
+    explainer.explain(replace(view, outputs=counted), 0)
     said = explainer.passes(COUNT)
     assert sum(sizes) == said.forward + said.backward
     assert max(sizes, default=0) <= 5
@@ -309,9 +318,8 @@ def test_only_the_seed_decides(method: str) -> None:
     """The same seed gives the same attributions; another one changes those of random methods and no others."""
     made = SUBJECTS[subjects_of(method)[0]]()
     view, explainer = view_of(made), cheap(method, made)
-    running = generator(1)
-    first, second = explainer.explain(view, running), explainer.explain(view, running)
-    assert torch.equal(first, explainer.explain(view, generator(1)))
+    first, second = explainer.explain(view, 1), explainer.explain(view, 2)
+    assert torch.equal(first, explainer.explain(view, 1))
     assert torch.equal(first, second) != explainer.is_random
 
 
@@ -320,15 +328,15 @@ def test_no_gradient_where_none_is_needed(method: str) -> None:
     """A method that says so explains a model that computes without gradients."""
     subject = table(Changed(lambda x: x.detach().round()).eval()) if method not in ONLY else SUBJECTS[ONLY[method][0]]()
     with torch.inference_mode():
-        cheap(method, subject).explain(view_of(subject), generator())
+        cheap(method, subject).explain(view_of(subject), 0)
 
 
 @pytest.mark.parametrize("block", [1, 4, 7, 1000])
 def test_blocks_do_not_change_the_result(block: int) -> None:
     """The block size of Integrated Gradients changes memory, not attributions."""
     view = view_of(images(cnn()))
-    expected = IntegratedGradients(steps=5).explain(view, generator())
-    found = IntegratedGradients(steps=5, block=block).explain(view, generator())
+    expected = IntegratedGradients(steps=5).explain(view, 0)
+    found = IntegratedGradients(steps=5, block=block).explain(view, 0)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
@@ -342,8 +350,8 @@ def test_explains_token_embeddings_of_a_transformer() -> None:
     embedded = view.features.clone().requires_grad_()
     logits = model(inputs_embeds=embedded, attention_mask=inputs["attention_mask"]).logits
     (expected,) = torch.autograd.grad(logits.gather(1, view.targets[:, None]).sum(), embedded)
-    torch.testing.assert_close(Gradient().explain(view, generator()), expected, rtol=0, atol=1e-6)
-    integrated = IntegratedGradients(steps=8).explain(view, generator())
+    torch.testing.assert_close(Gradient().explain(view, 0), expected, rtol=0, atol=1e-6)
+    integrated = IntegratedGradients(steps=8).explain(view, 0)
     assert integrated.shape == (COUNT, 7, 16)
     assert not embedding.weight[0].any(), "the embedding of token 0, padding, is zero: Captum's baseline"
     captum = attr.LayerIntegratedGradients(
@@ -366,11 +374,11 @@ def test_leaves_no_trace(method: str) -> None:
     view = view_of(subject)
     before, features = subject.parameters_sha256(), view.features.clone()
     explainer = cheap(method, subject)
-    explainer.explain(view, generator())
+    explainer.explain(view, 0)
     impossible = replace(view, targets=view.targets + 99)
     if explainer.passes(1) != Passes() and method not in ("attention-rollout", "captum"):
         with pytest.raises(CheckError, match=r"but the model has [34] classes"):
-            explainer.explain(impossible, generator())
+            explainer.explain(impossible, 0)
     assert subject.parameters_sha256() == before
     assert torch.equal(view.features, features)
     assert not view.features.requires_grad
@@ -384,10 +392,10 @@ def test_leaves_no_trace(method: str) -> None:
 def test_works_without_gradients_of_parameters_and_under_no_grad() -> None:
     """Frozen parameters and a surrounding ``no_grad`` do not keep the gradient from the features."""
     view = view_of(table(mlp()))
-    expected = Gradient().explain(view, generator())
+    expected = Gradient().explain(view, 0)
     view.model.requires_grad_(requires_grad=False)
     with torch.no_grad():
-        assert torch.equal(Gradient().explain(view, generator()), expected)
+        assert torch.equal(Gradient().explain(view, 0), expected)
 
 
 @pytest.mark.parametrize(
@@ -399,17 +407,17 @@ def test_refuses_a_gradient_that_does_not_arrive(change: Callable[[Tensor], Tens
     """A model that cuts the gradient off is refused with the cause, not explained by zeros."""
     view = view_of(table(Changed(change).eval()))
     with pytest.raises(CheckError, match="depends on parameters, but not differentiably on the features"):
-        Gradient().explain(view, generator())
+        Gradient().explain(view, 0)
     view.model.requires_grad_(requires_grad=False)
     with pytest.raises(CheckError, match="the output carries no gradient at all"):
-        Gradient().explain(view, generator())
+        Gradient().explain(view, 0)
 
 
 def test_refuses_attributions_that_are_not_finite() -> None:
     """An infinite derivative is an error that names the method and the example."""
     view = view_of(table(Changed(lambda x: (x - x[:1]).abs().sqrt()).eval()))
     with pytest.raises(CheckError, match=r'explanation by "gradient" is NaN or infinite for .* example 0'):
-        Gradient().explain(view, generator())
+        Gradient().explain(view, 0)
 
 
 def test_reports_what_autograd_says() -> None:
@@ -422,7 +430,7 @@ def test_reports_what_autograd_says() -> None:
         return z
 
     with pytest.raises(CheckError, match=r"cannot be computed: .*modified by an inplace operation"):
-        Gradient().explain(view_of(table(Changed(overwrite).eval())), generator())
+        Gradient().explain(view_of(table(Changed(overwrite).eval())), 0)
 
 
 def test_an_lstm_is_explained() -> None:
@@ -438,7 +446,7 @@ def test_an_lstm_is_explained() -> None:
             return self.out(self.lstm(x[..., None])[0][:, -1])  # type: ignore[no-any-return]
 
     view = view_of(table(Recurrent().eval()))
-    assert Gradient().explain(view, generator()).abs().sum(1).min() > 0
+    assert Gradient().explain(view, 0).abs().sum(1).min() > 0
 
 
 def test_baselines_belong_to_each_example() -> None:
@@ -521,9 +529,8 @@ def test_a_function_is_an_explainer_whose_randomness_comes_from_the_generator() 
     assert isinstance(explainer, CustomExplainer)
     assert explainer.method == "noisy"
     features, state = view.features.clone(), torch.get_rng_state()
-    running = generator(3)
-    first, second = explainer.explain(view, running), explainer.explain(view, running)
-    assert torch.equal(first, explainer.explain(view, generator(3)))
+    first, second = explainer.explain(view, 3), explainer.explain(view, 4)
+    assert torch.equal(first, explainer.explain(view, 3))
     assert not torch.equal(first, second)
     assert torch.equal(view.features, features)
     assert torch.equal(torch.get_rng_state(), state)
@@ -541,8 +548,8 @@ def test_a_function_of_named_inputs_gets_them_by_name() -> None:
         return gradient
 
     view = view_of(subject)
-    found = CustomExplainer(explain, "explain").explain(view, generator())
-    torch.testing.assert_close(found, Gradient().explain(view, generator()), rtol=0, atol=1e-6)
+    found = CustomExplainer(explain, "explain").explain(view, 0)
+    torch.testing.assert_close(found, Gradient().explain(view, 0), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -559,7 +566,7 @@ def test_a_function_of_named_inputs_gets_them_by_name() -> None:
 def test_refuses_what_a_function_may_not_return(function: Callable[..., Any], message: str) -> None:
     """What is no finite tensor of the features' shape is refused, and an exception becomes the cause."""
     with pytest.raises(CheckError, match=message):
-        CustomExplainer(function, "mine").explain(view_of(table(mlp())), generator())
+        CustomExplainer(function, "mine").explain(view_of(table(mlp())), 0)
 
 
 def test_gradients_go_to_the_rows_they_belong_to() -> None:
@@ -567,7 +574,7 @@ def test_gradients_go_to_the_rows_they_belong_to() -> None:
     view = view_of(table(mlp()))
     rows = torch.tensor([4, 4, 1])
     found = logit_gradients(view, view.features[rows], rows)
-    torch.testing.assert_close(found, Gradient().explain(view, generator())[rows])
+    torch.testing.assert_close(found, Gradient().explain(view, 0)[rows])
 
 
 @pytest.mark.parametrize(
@@ -581,7 +588,7 @@ def test_gradients_go_to_the_rows_they_belong_to() -> None:
 def test_a_map_of_an_image_is_taken_as_it_is(map_of: Callable[[Tensor], Tensor]) -> None:
     """A function may return one number for each pixel, with or without a channel: the map of its attributions is that map."""
     view = view_of(images(cnn()))
-    found = CustomExplainer(lambda _model, inputs, _targets: map_of(inputs), "mine").explain(view, generator())
+    found = CustomExplainer(lambda _model, inputs, _targets: map_of(inputs), "mine").explain(view, 0)
     assert found.shape == view.features.shape
     torch.testing.assert_close(view.as_map(found), view.features.sum(1))
 
@@ -591,7 +598,7 @@ def test_a_coarse_map_is_enlarged() -> None:
     view = view_of(images(cnn()))
     coarse = draw(COUNT, 2, 4)
     for given in (coarse, coarse[:, None]):
-        found = CustomExplainer(lambda _model, _inputs, _targets, given=given: given, "mine").explain(view, generator())
+        found = CustomExplainer(lambda _model, _inputs, _targets, given=given: given, "mine").explain(view, 0)
         expected = nn.functional.interpolate(coarse[:, None], size=(8, 8), mode="bilinear")[:, 0]
         torch.testing.assert_close(view.as_map(found), expected)
 
@@ -600,7 +607,7 @@ def test_a_map_of_a_text_has_a_number_for_each_token() -> None:
     """A function may return one number for each token; another number of them is refused."""
     view = view_of(bert())
     scores = draw(COUNT, 7)
-    found = CustomExplainer(lambda _model, _inputs, _targets: scores, "mine").explain(view, generator())
+    found = CustomExplainer(lambda _model, _inputs, _targets: scores, "mine").explain(view, 0)
     torch.testing.assert_close(view.as_map(found), scores)
     with pytest.raises(CheckError, match=r"of shape \(6, 5\).*or a map \(batch, token\)"):
-        CustomExplainer(lambda _model, _inputs, _targets: scores[:, :5], "mine").explain(view, generator())
+        CustomExplainer(lambda _model, _inputs, _targets: scores[:, :5], "mine").explain(view, 0)

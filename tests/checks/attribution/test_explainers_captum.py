@@ -14,7 +14,7 @@ from method_cards.check import Passes
 from method_cards.engine import _subject_data
 from method_cards.errors import CheckError, InputError
 from method_checks.attribution.explainers import CustomExplainer, Gradient, IntegratedGradients, ThroughCaptum, resolve
-from tests.checks.attribution.explained import bert, cnn, generator, images, mlp, table, view_of
+from tests.checks.attribution.explained import bert, cnn, images, mlp, table, view_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def test_a_class_gives_what_captum_gives(name: str, make: Callable[[], Any], blo
     arguments, captum = CASES[name]
     explainer = resolve(subject, ThroughCaptum(name=name, arguments=arguments))
     expected = captum(view.model, view.features.clone().requires_grad_(), view.targets)
-    found = explainer.explain(replace(view, block=block), generator())
+    found = explainer.explain(replace(view, block=block), 0)
     torch.testing.assert_close(found, expected.detach(), rtol=0, atol=1e-5)
 
 
@@ -55,7 +55,7 @@ def test_windows_are_given_as_lists() -> None:
     view = view_of(subject)
     explainer = ThroughCaptum(name="Occlusion", arguments={"sliding_window_shapes": [3, 2, 2], "strides": [3, 2, 2]})
     expected = attr.Occlusion(view.model).attribute(view.features, (3, 2, 2), (3, 2, 2), target=view.targets)
-    torch.testing.assert_close(explainer.explain(view, generator()), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(explainer.explain(view, 0), expected, rtol=0, atol=1e-5)
 
 
 def test_texts_are_explained_at_their_embeddings() -> None:
@@ -66,8 +66,8 @@ def test_texts_are_explained_at_their_embeddings() -> None:
         (ThroughCaptum(name="Saliency", arguments={"abs": False}), Gradient()),
         (ThroughCaptum(name="IntegratedGradients", arguments={"n_steps": 8}), IntegratedGradients(steps=8)),
     ):
-        found = explainer.explain(replace(view, block=5), generator())
-        torch.testing.assert_close(found, expected.explain(view, generator()), rtol=0, atol=1e-5)
+        found = explainer.explain(replace(view, block=5), 0)
+        torch.testing.assert_close(found, expected.explain(view, 0), rtol=0, atol=1e-5)
 
 
 def test_a_layers_map_is_enlarged_as_declared() -> None:
@@ -78,28 +78,28 @@ def test_a_layers_map_is_enlarged_as_declared() -> None:
     for mode in ("nearest", "bilinear"):
         explainer = ThroughCaptum(name="LayerGradCam", arguments={"layer": "4"}, upsample=mode)
         large = attr.LayerAttribution.interpolate(expected, (8, 8), mode)
-        found = view.as_map(explainer.explain(view, generator()))
+        found = view.as_map(explainer.explain(view, 0))
         torch.testing.assert_close(found, large[:, 0].detach(), rtol=0, atol=1e-5)
     with pytest.raises(CheckError, match=r"captum LayerGradCam.*shape \(6, 1, 4, 4\).*`upsample: bilinear` enlarges"):
-        ThroughCaptum(name="LayerGradCam", arguments={"layer": "4"}).explain(view, generator())
+        ThroughCaptum(name="LayerGradCam", arguments={"layer": "4"}).explain(view, 0)
 
 
 @pytest.mark.parametrize("name", ["GradientShap", "NoiseTunnel", "KernelShap", "ShapleyValueSampling"])
-def test_random_classes_draw_from_the_generator(name: str) -> None:
+def test_random_classes_follow_the_seed(name: str) -> None:
     """The same seed gives the same attributions, another one others, and global random numbers go on as before."""
     subject = table(mlp())
     view = view_of(subject)
     arguments = {"NoiseTunnel": {"attribution_method": "Saliency", "nt_samples": 3}}.get(name, {})
     if name == "GradientShap":
         with pytest.raises(CheckError, match='captum "GradientShap" raised'):  # it wants baselines as a tensor
-            ThroughCaptum(name=name, arguments={"baselines": 0}).explain(view, generator())
+            ThroughCaptum(name=name, arguments={"baselines": 0}).explain(view, 0)
         return
     explainer = resolve(subject, ThroughCaptum(name=name, arguments=arguments))
     assert explainer.is_random
     state = torch.get_rng_state()
-    first = explainer.explain(view, generator(1))
-    assert torch.equal(first, explainer.explain(view, generator(1)))
-    assert not torch.equal(first, explainer.explain(view, generator(2)))
+    first = explainer.explain(view, 1)
+    assert torch.equal(first, explainer.explain(view, 1))
+    assert not torch.equal(first, explainer.explain(view, 2))
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -128,10 +128,10 @@ def test_nothing_is_left_behind(name: str, known: bool) -> None:
     places = [parameter.data_ptr() for parameter in view.model.parameters()]
     explainer = ThroughCaptum(name=name)
     if known:
-        explainer.explain(view, generator())
+        explainer.explain(view, 0)
     else:
         with pytest.raises(CheckError, match='captum "LRP" raised TypeError: Module of type'):
-            explainer.explain(view, generator())
+            explainer.explain(view, 0)
     assert subject.parameters_sha256() == before
     assert [parameter.data_ptr() for parameter in view.model.parameters()] == places
     for module, names in attributes.items():
@@ -163,7 +163,7 @@ def test_says_what_is_wrong(given: dict[str, Any], message: str) -> None:
 def test_a_layer_that_is_not_there_is_an_error() -> None:
     """A layer's name that the model does not have is refused with a hint."""
     with pytest.raises(CheckError, match='the model has no layer "22"'):
-        ThroughCaptum(name="LayerGradCam", arguments={"layer": "22"}).explain(view_of(images(cnn())), generator())
+        ThroughCaptum(name="LayerGradCam", arguments={"layer": "22"}).explain(view_of(images(cnn())), 0)
 
 
 def test_a_class_is_an_explainer() -> None:
@@ -176,11 +176,11 @@ def test_a_class_is_an_explainer() -> None:
 
     subject = table(mlp())
     view = view_of(subject)
-    plain = resolve(subject, ThroughCaptum(name="InputXGradient")).explain(view, generator())
+    plain = resolve(subject, ThroughCaptum(name="InputXGradient")).explain(view, 0)
     subject.explainer = attr.InputXGradient
-    assert torch.equal(resolve(subject).explain(view, generator()), plain)
+    assert torch.equal(resolve(subject).explain(view, 0), plain)
     subject.explainer = Twice
-    torch.testing.assert_close(resolve(subject).explain(view, generator()), 2 * plain)
+    torch.testing.assert_close(resolve(subject).explain(view, 0), 2 * plain)
 
 
 def test_an_object_is_an_explainer_of_its_own_model() -> None:
@@ -190,15 +190,15 @@ def test_an_object_is_an_explainer_of_its_own_model() -> None:
     subject.explainer = attr.InputXGradient(subject.model)
     explainer = resolve(subject)
     assert isinstance(explainer, CustomExplainer)
-    expected = resolve(subject, ThroughCaptum(name="InputXGradient")).explain(view, generator())
-    torch.testing.assert_close(explainer.explain(view, generator()), expected)
+    expected = resolve(subject, ThroughCaptum(name="InputXGradient")).explain(view, 0)
+    torch.testing.assert_close(explainer.explain(view, 0), expected)
     subject.explainer = attr.InputXGradient(mlp())
     with pytest.raises(CheckError, match=r"explains another model than the subject's.*give the class"):
-        resolve(subject).explain(view, generator())
+        resolve(subject).explain(view, 0)
     text = bert()
     text.explainer = attr.InputXGradient(text.model)
     with pytest.raises(CheckError, match="cannot be called with named inputs"):
-        resolve(text).explain(view_of(text), generator())
+        resolve(text).explain(view_of(text), 0)
 
 
 def test_what_is_known_of_classes() -> None:

@@ -19,7 +19,6 @@ from tests.checks.attribution.explained import (
     FunctionalReLU,
     bert,
     cnn,
-    generator,
     images,
     mlp,
     residual,
@@ -43,7 +42,7 @@ def test_grad_cam_is_captums(make: type[nn.Module], relu: bool) -> None:
     layer = [module for module in view.model.modules() if isinstance(module, nn.Conv2d)][-1]
     given = view.features.clone().requires_grad_()
     expected = up(attr.LayerGradCam(view.model, layer).attribute(given, view.targets, relu_attributions=relu))
-    found = GradCam(relu=relu).explain(view, generator())
+    found = GradCam(relu=relu).explain(view, 0)
     torch.testing.assert_close(view.as_map(found), expected[:, 0].detach(), rtol=0, atol=1e-5)
 
 
@@ -52,7 +51,7 @@ def test_grad_cam_follows_its_formula() -> None:
     model = cnn()
     layers = list(model.children())
     view = view_of(images(model))
-    found = view.as_map(GradCam(layer="0").explain(view, generator()))
+    found = view.as_map(GradCam(layer="0").explain(view, 0))
     for example, target in enumerate(view.targets.tolist()):
         activations = layers[0](view.features[example : example + 1]).detach().requires_grad_()
         logit = nn.Sequential(*layers[1:])(activations)[0, target]
@@ -63,8 +62,8 @@ def test_grad_cam_follows_its_formula() -> None:
 
 def test_grad_cam_is_not_touched_by_what_follows_in_place() -> None:
     """A ReLU that writes into the convolution's output changes nothing."""
-    expected = GradCam().explain(view_of(images(cnn())), generator())
-    assert torch.equal(GradCam().explain(view_of(images(cnn(in_place=True))), generator()), expected)
+    expected = GradCam().explain(view_of(images(cnn())), 0)
+    assert torch.equal(GradCam().explain(view_of(images(cnn(in_place=True))), 0), expected)
 
 
 def test_guided_grad_cam_is_captums() -> None:
@@ -72,7 +71,7 @@ def test_guided_grad_cam_is_captums() -> None:
     view = view_of(images(cnn()))
     captum = attr.GuidedGradCam(view.model, view.model.get_submodule("2"))
     expected = captum.attribute(view.features.clone().requires_grad_(), view.targets, interpolate_mode="bilinear")
-    found = GuidedGradCam().explain(view, generator())
+    found = GuidedGradCam().explain(view, 0)
     torch.testing.assert_close(found, expected.detach(), rtol=0, atol=1e-5)
 
 
@@ -102,14 +101,14 @@ class Twice(nn.Module):
 def test_grad_cam_refuses_a_layer_that_gives_no_map(method: GradCam, model: nn.Module, message: str) -> None:
     """A layer that is called never or often, that is not there or gives no map, is refused by name."""
     with pytest.raises(CheckError, match=message):
-        method.explain(view_of(images(model.eval())), generator())
+        method.explain(view_of(images(model.eval())), 0)
 
 
 def test_grad_cam_needs_images() -> None:
     """Tables and texts have no map of a convolution."""
     for subject in (table(mlp()), bert()):
         with pytest.raises(CheckError, match="needs images"):
-            GradCam().explain(view_of(subject), generator())
+            GradCam().explain(view_of(subject), 0)
 
 
 @pytest.mark.parametrize("subject", [images(cnn()), table(mlp())], ids=["cnn", "mlp"])
@@ -117,7 +116,7 @@ def test_deconvolution_is_captums(subject: object) -> None:
     """Deconvolution is Captum's where each ReLU is a module of its own."""
     view = view_of(subject)  # type: ignore[arg-type]
     expected = attr.Deconvolution(view.model).attribute(view.features.clone().requires_grad_(), view.targets)
-    torch.testing.assert_close(Deconvolution().explain(view, generator()), expected.detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(Deconvolution().explain(view, 0), expected.detach(), rtol=0, atol=1e-5)
 
 
 def test_deconvolution_follows_its_rule() -> None:
@@ -127,9 +126,9 @@ def test_deconvolution_follows_its_rule() -> None:
     for network in (model, FunctionalReLU(model).eval()):
         view = view_of(table(network))
         expected = ((third[view.targets].clamp(min=0) @ second).clamp(min=0) @ first).detach()
-        torch.testing.assert_close(Deconvolution().explain(view, generator()), expected)
+        torch.testing.assert_close(Deconvolution().explain(view, 0), expected)
     with pytest.raises(CheckError, match='"deconvolution" changes how the gradient passes ReLUs'):
-        Deconvolution().explain(view_of(table(mlp(nn.GELU))), generator())
+        Deconvolution().explain(view_of(table(mlp(nn.GELU))), 0)
 
 
 @pytest.mark.parametrize(("window", "stride"), [(3, 1), (3, 2), (4, 3), (8, 8), (5, 5)])
@@ -140,7 +139,7 @@ def test_occlusion_is_captums(make: type[nn.Module], window: int, stride: int) -
     expected = attr.Occlusion(view.model).attribute(
         view.features, (3, window, window), (3, stride, stride), baselines=0.25, target=view.targets
     )
-    found = Occlusion(window=window, stride=stride, baseline=0.25).explain(view, generator())
+    found = Occlusion(window=window, stride=stride, baseline=0.25).explain(view, 0)
     torch.testing.assert_close(3 * found, expected, rtol=0, atol=1e-5)
 
 
@@ -153,7 +152,7 @@ def test_feature_ablation_is_captums(grid: int | None) -> None:
     expected = attr.FeatureAblation(view.model).attribute(
         view.features, target=view.targets, feature_mask=patches.unique(return_inverse=True)[1][None, None]
     )
-    found = FeatureAblation(grid=grid).explain(view, generator())
+    found = FeatureAblation(grid=grid).explain(view, 0)
     torch.testing.assert_close(3 * found, expected, rtol=0, atol=1e-5)
 
 
@@ -162,7 +161,7 @@ def test_columns_are_ablated_one_at_a_time() -> None:
     view = view_of(table(mlp()))
     expected = attr.FeatureAblation(view.model).attribute(view.features, baselines=0.5, target=view.targets)
     for method in (FeatureAblation(baseline=0.5), Occlusion(baseline=0.5)):
-        torch.testing.assert_close(method.explain(view, generator()), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(method.explain(view, 0), expected, rtol=0, atol=1e-5)
 
 
 def test_tokens_are_ablated_one_at_a_time() -> None:
@@ -176,7 +175,7 @@ def test_tokens_are_ablated_one_at_a_time() -> None:
             changed[:, token] = 0
             expected[:, token] = whole - view.outputs(changed, view.rows).gather(1, view.targets[:, None])[:, 0]
     for method in (FeatureAblation(), Occlusion()):
-        found = view.as_map(method.explain(view, generator()))
+        found = view.as_map(method.explain(view, 0))
         torch.testing.assert_close(found, expected * view.content, rtol=0, atol=1e-5)
         assert not found[~view.content].any()
 

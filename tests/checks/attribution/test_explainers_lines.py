@@ -9,9 +9,11 @@ import torch
 from captum import attr
 from torch import Tensor, nn
 
-from method_cards.check import Passes
+from method_cards.check import Check, Passes
 from method_cards.errors import CheckError
 from method_cards.subject import Subject, View
+from method_checks.attribution import controls
+from method_checks.attribution.disconnected_input import DisconnectedInput
 from method_checks.attribution.explainers import (
     ExpectedGradients,
     Gradient,
@@ -20,7 +22,12 @@ from method_checks.attribution.explainers import (
     SmoothGrad,
     resolve,
 )
+from method_checks.attribution.explainers.generators import Generators
 from method_checks.attribution.explainers.gradients import quadrature
+from method_checks.attribution.grid_pointing_game import GridPointingGame
+from method_checks.attribution.low_snr import LowSnr
+from method_checks.attribution.null_block import NullBlock
+from method_checks.attribution.relative_feature_importance import RelativeFeatureImportance
 from tests.checks.attribution.explained import bert, cnn, draw, generator, images, mlp, table, view_of
 
 
@@ -36,10 +43,10 @@ def gradient_at(view: View, example: int, point: Tensor) -> Tensor:
 def test_smoothgrad_follows_its_formula(make: Any, squared: bool) -> None:
     """It is the mean of the (squared) derivative at x + n, with n normal and its deviation a share of the example's range."""
     view = view_of(make())
-    found = SmoothGrad(samples=6, noise=0.2, squared=squared).explain(view, generator(5))
-    running = generator(5)
+    found = SmoothGrad(samples=6, noise=0.2, squared=squared).explain(view, 5)
+    generators = Generators(5, view, 0)
     for example, x in enumerate(view.features):
-        noise = torch.randn((6, *x.shape), generator=running)
+        noise = torch.randn((6, *x.shape), generator=generators.row(example))
         gradients = [gradient_at(view, example, x + 0.2 * (x.max() - x.min()) * draw) for draw in noise]
         expected = torch.stack(gradients)
         expected = (expected.square() if squared else expected).mean(0)
@@ -49,8 +56,8 @@ def test_smoothgrad_follows_its_formula(make: Any, squared: bool) -> None:
 def test_smoothgrad_without_noise_is_the_gradient() -> None:
     """As the noise vanishes, SmoothGrad becomes the gradient of a smooth model."""
     view = view_of(table(mlp(nn.Tanh)))
-    found = SmoothGrad(samples=4, noise=1e-6).explain(view, generator())
-    torch.testing.assert_close(found, Gradient().explain(view, generator()), rtol=0, atol=1e-5)
+    found = SmoothGrad(samples=4, noise=1e-6).explain(view, 0)
+    torch.testing.assert_close(found, Gradient().explain(view, 0), rtol=0, atol=1e-5)
 
 
 def test_smoothgrad_is_captums_noise_tunnel_on_average() -> None:
@@ -63,7 +70,7 @@ def test_smoothgrad_is_captums_noise_tunnel_on_average() -> None:
         expected = tunnel.attribute(
             view.features.clone().requires_grad_(), kind, 4000, stdevs=deviation, target=view.targets, abs=False
         )
-        found = SmoothGrad(samples=4000, noise=0.3, squared=squared).explain(view, generator())
+        found = SmoothGrad(samples=4000, noise=0.3, squared=squared).explain(view, 0)
         torch.testing.assert_close(found, expected.detach(), rtol=0.1, atol=0.01)
 
 
@@ -72,8 +79,8 @@ def test_smoothgrads_noise_leaves_padding_out_of_the_range() -> None:
     view = view_of(bert())
     assert view.mask is not None
     changed = torch.where(view.mask[:, :, None], view.features, 1e6)
-    found = SmoothGrad(samples=3).explain(view.at(changed, view.rows), generator())
-    expected = SmoothGrad(samples=3).explain(view, generator())
+    found = SmoothGrad(samples=3).explain(view.at(changed, view.rows), 0)
+    expected = SmoothGrad(samples=3).explain(view, 0)
     torch.testing.assert_close(found[view.mask], expected[view.mask], rtol=0, atol=1e-4)
 
 
@@ -97,11 +104,12 @@ def test_expected_gradients_follow_their_formula() -> None:
     subject, _ = quadratic()
     view = view_of(subject)
     explainer = ExpectedGradients(samples=9, background=7).bound(subject)
-    found = explainer.explain(view, generator(4))
+    found = explainer.explain(view, 4)
     background, _ = subject.split("train").take(subject.split("train").draw(7, 0))
     assert isinstance(background, Tensor)
-    running = generator(4)
+    generators = Generators(4, view, 0)
     for example, x in enumerate(view.features):
+        running = generators.row(example)
         chosen = torch.randint(7, (9,), generator=running)
         points = torch.rand(9, generator=running)
         draws = [
@@ -116,7 +124,7 @@ def test_expected_gradients_approach_the_mean_of_integrated_gradients() -> None:
     subject, _ = quadratic()
     view = view_of(subject)
     explainer = ExpectedGradients(samples=4000, background=5).bound(subject)
-    found = explainer.explain(view, generator())
+    found = explainer.explain(view, 0)
     background, _ = subject.split("train").take(subject.split("train").draw(5, 0))
     assert isinstance(background, Tensor)
     means = torch.zeros_like(found)
@@ -139,7 +147,7 @@ def test_expected_gradients_take_their_background_from_a_split() -> None:
     with pytest.raises(CheckError, match='no data split "trian"'):
         resolve(subject, ExpectedGradients(split="trian"))
     with pytest.raises(CheckError, match="takes its background from a subject"):
-        ExpectedGradients().explain(view_of(subject), generator())
+        ExpectedGradients().explain(view_of(subject), 0)
 
 
 def test_texts_of_other_lengths_are_no_background() -> None:
@@ -151,7 +159,7 @@ def test_texts_of_other_lengths_are_no_background() -> None:
 
     text.data["short"] = Split("short", ({"input_ids": ids, "attention_mask": ids.clamp(max=1)}, torch.zeros(4)))
     with pytest.raises(CheckError, match=r"examples of \"short\" have features \(5, 16\).*use integrated-gradients"):
-        resolve(text, ExpectedGradients(split="short")).explain(view_of(text), generator())
+        resolve(text, ExpectedGradients(split="short")).explain(view_of(text), 0)
 
 
 @pytest.mark.parametrize("split_at", [0.1, 0.5, 0.9])
@@ -160,9 +168,7 @@ def test_left_and_right_part_follow_their_definition(make: Any, split_at: float)
     """The left part ends with the first step at which the logit has passed f(x') + split_at (f(x) - f(x')); the right part is the rest."""
     view = view_of(make())
     parts = {
-        part: IntegratedGradients(steps=20, quadrature="midpoint", part=part, split_at=split_at).explain(
-            view, generator()
-        )
+        part: IntegratedGradients(steps=20, quadrature="midpoint", part=part, split_at=split_at).explain(view, 0)
         for part in ("left", "right", "whole")
     }
     torch.testing.assert_close(parts["left"] + parts["right"], parts["whole"], rtol=1e-4, atol=1e-6)
@@ -192,8 +198,8 @@ def test_the_left_part_stops_where_the_model_saturates() -> None:
     data = (torch.tensor([[4.0, 0.0]]), torch.zeros(1, dtype=torch.long))
     view = view_of(Subject("s", "tabular-classification", Saturated().eval(), {"test": data}), 0)
     settings: dict[str, Any] = {"steps": 1000, "quadrature": "midpoint", "split_at": 0.9}
-    left = IntegratedGradients(part="left", **settings).explain(view, generator())
-    right = IntegratedGradients(part="right", **settings).explain(view, generator())
+    left = IntegratedGradients(part="left", **settings).explain(view, 0)
+    right = IntegratedGradients(part="right", **settings).explain(view, 0)
     assert left[0].tolist() == pytest.approx([9.0, 0.0], abs=0.05)
     assert right[0].tolist() == pytest.approx([1.0, 0.0], abs=0.05)
 
@@ -211,3 +217,25 @@ def test_kinds_are_told_apart() -> None:
     assert IntegratedGradients().multiplied
     assert IntegratedGradients(multiply_by_inputs=False).multiplied is False
     assert SmoothGrad().multiplied is False
+
+
+@pytest.mark.parametrize(
+    ("check", "subject"),
+    [
+        (DisconnectedInput, controls.digits_by),
+        (DisconnectedInput, controls.words_by),
+        (DisconnectedInput, controls.table_by),
+        (GridPointingGame, controls.digits_by),
+        (LowSnr, controls.table_by),
+        (NullBlock, controls.digits_by),
+        (RelativeFeatureImportance, controls.digits_by),
+    ],
+)
+def test_a_background_of_data_is_not_applicable_where_inputs_are_the_checks_own(
+    check: type[Check], subject: Any
+) -> None:
+    """Before a run, with the reason and the way out that the error would have."""
+    reason = check().not_applicable(subject("expected-gradients")(0))
+    assert "background" in reason
+    assert "use integrated-gradients, whose baseline fits" in reason
+    assert "background" not in check().not_applicable(subject("integrated-gradients")(0))

@@ -19,7 +19,6 @@ from tests.checks.attribution.explained import (
     bert,
     cnn,
     draw,
-    generator,
     images,
     mlp,
     residual,
@@ -52,7 +51,7 @@ def test_deep_lift_is_captums(network: str, multiply: bool) -> None:
     expected = captum.attribute(
         view.features.clone().requires_grad_(), baselines=torch.full_like(view.features, 0.2), target=view.targets
     )
-    found = DeepLift(baseline=0.2, multiply_by_inputs=multiply).explain(view, generator())
+    found = DeepLift(baseline=0.2, multiply_by_inputs=multiply).explain(view, 0)
     torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-5)
 
 
@@ -64,7 +63,7 @@ def test_deep_lift_is_captums(network: str, multiply: bool) -> None:
 def test_deep_lift_sees_every_activation(make: Callable[[], Any]) -> None:
     """Attributions add up for ReLUs that are used twice, called as functions or in place, where hooks of modules go wrong."""
     view = view_of(make())
-    found = DeepLift(baseline=0.3).explain(view, generator()).flatten(1).sum(1)
+    found = DeepLift(baseline=0.3).explain(view, 0).flatten(1).sum(1)
     with torch.no_grad():
         ends = [view.outputs(at, view.rows) for at in (view.features, torch.full_like(view.features, 0.3))]
     change = (ends[0] - ends[1]).gather(1, view.targets[:, None])[:, 0]
@@ -87,7 +86,7 @@ def test_deep_lift_follows_its_rule() -> None:
                     signal * (now.relu() - before.relu()) / (now - before) @ model.get_parameter(f"{weight}.weight")
                 )
             expected[example] = signal * (x - start)
-    torch.testing.assert_close(DeepLift().explain(view, generator()), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(DeepLift().explain(view, 0), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +109,7 @@ def test_a_maximum_divides_its_change(window: list[float], before: list[float], 
 
     data = (torch.tensor([window]) - torch.tensor(before), torch.zeros(1, dtype=torch.long))
     subject = Subject("s", "tabular-classification", Largest().eval(), {"test": data})
-    found = DeepLift().explain(view_of(subject, 0), generator())
+    found = DeepLift().explain(view_of(subject, 0), 0)
     torch.testing.assert_close(found, torch.tensor([expected]))
 
 
@@ -152,7 +151,7 @@ def test_lrp_is_captums(composite: Any, convolution: type, dense: type) -> None:
     expected = ruled(Flat(copy.deepcopy(model)), convolution, dense).attribute(
         positive.features.clone().requires_grad_(), target=view.targets
     )
-    found = Lrp(composite=composite, epsilon=1e-9).explain(positive, generator())
+    found = Lrp(composite=composite, epsilon=1e-9).explain(positive, 0)
     torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-5)
 
 
@@ -162,8 +161,8 @@ def test_lrp_is_captums(composite: Any, convolution: type, dense: type) -> None:
 def test_epsilon_rule_is_input_times_gradient_of_a_relu_network(make: Callable[[], Any]) -> None:
     """With a small epsilon, the epsilon rule is input times gradient where all activations are ReLUs (ancona2018towards)."""
     view = view_of(make())
-    found = Lrp(composite="epsilon", epsilon=1e-9).explain(view, generator())
-    torch.testing.assert_close(found, InputXGradient().explain(view, generator()), rtol=1e-4, atol=1e-5)
+    found = Lrp(composite="epsilon", epsilon=1e-9).explain(view, 0)
+    torch.testing.assert_close(found, InputXGradient().explain(view, 0), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("composite", ["epsilon", "z-plus"])
@@ -171,7 +170,7 @@ def test_lrp_follows_its_rules(composite: Any) -> None:
     """Relevance is divided by shares in sums, neuron after neuron, with inputs of both signs."""
     model, epsilon = mlp(nn.Tanh), 0.1
     view = view_of(table(model))
-    found = Lrp(composite=composite, epsilon=epsilon).explain(view, generator())
+    found = Lrp(composite=composite, epsilon=epsilon).explain(view, 0)
     with torch.no_grad():
         for example, target in enumerate(view.targets.tolist()):
             activations = [view.features[example]]
@@ -202,7 +201,7 @@ def test_lrp_conserves_relevance_without_biases(composite: Any) -> None:
     view = view_of(images(model))
     with torch.no_grad():
         logits = view.outputs(view.features, view.rows).gather(1, view.targets[:, None])[:, 0]
-    found = Lrp(composite=composite, epsilon=1e-9).explain(view, generator())
+    found = Lrp(composite=composite, epsilon=1e-9).explain(view, 0)
     torch.testing.assert_close(found.sum((1, 2, 3)), logits, rtol=1e-3, atol=1e-4)
 
 
@@ -237,7 +236,7 @@ def test_what_has_no_rule_is_refused(function: Callable[[Tensor], Tensor], name:
     with pytest.raises(
         CheckError, match=f'explainer "{method.method}" has no rule for .*{name.strip("`")}.*integrated-gradients'
     ):
-        method.explain(view, generator())
+        method.explain(view, 0)
     assert all(parameter.requires_grad for parameter in view.model.parameters())
 
 
@@ -260,7 +259,7 @@ def test_what_is_linear_or_elementwise_is_covered(function: Callable[[Tensor], T
     with torch.no_grad():
         ends = [view.outputs(at, view.rows) for at in (view.features, view.features * 0)]
     change = (ends[0] - ends[1]).gather(1, view.targets[:, None])[:, 0]
-    found = DeepLift().explain(view, generator())
+    found = DeepLift().explain(view, 0)
     torch.testing.assert_close(found.sum(1), change, rtol=1e-4, atol=1e-5)
 
 
@@ -268,4 +267,4 @@ def test_transformers_are_refused_by_name() -> None:
     """A transformer's layer norm or attention has no rule."""
     for method in (DeepLift(), Lrp()):
         with pytest.raises(CheckError, match="has no rule for"):
-            method.explain(view_of(bert()), generator())
+            method.explain(view_of(bert()), 0)

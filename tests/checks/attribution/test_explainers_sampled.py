@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from method_cards.errors import CheckError
 from method_cards.subject import Subject
 from method_checks.attribution.explainers import KernelShap, Lime, Rise, ShapleySampling
+from method_checks.attribution.explainers.generators import Generators
 from method_checks.attribution.explainers.rise import enlarged
 from tests.checks.attribution.explained import bert, cnn, draw, generator, images, mlp, table, view_of
 
@@ -58,9 +59,9 @@ def shapley(view: View) -> Tensor:
 def test_kernel_shap_is_exact_where_it_takes_all_coalitions() -> None:
     """With all coalitions, Kernel SHAP gives Shapley values as they are defined, for columns and for tokens beside padding."""
     view = view_of(table(mlp()))
-    torch.testing.assert_close(KernelShap().explain(view, generator()), shapley(view), rtol=0, atol=1e-5)
+    torch.testing.assert_close(KernelShap().explain(view, 0), shapley(view), rtol=0, atol=1e-5)
     text = view_of(bert())
-    found = text.as_map(KernelShap().explain(text, generator()))
+    found = text.as_map(KernelShap().explain(text, 0))
     torch.testing.assert_close(found, shapley(text), rtol=0, atol=1e-5)
     assert not found[~text.content].any()
 
@@ -81,7 +82,7 @@ def linear(columns: int) -> tuple[View, Tensor]:
 def test_shapley_values_of_a_linear_model_are_exact(method: KernelShap | ShapleySampling, columns: int) -> None:
     """Of a linear model, what a column adds is weight times value, after few draws too."""
     view, expected = linear(columns)
-    torch.testing.assert_close(method.explain(view, generator()), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(method.explain(view, 0), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_shapley_values_add_up(method: KernelShap | ShapleySampling) -> None:
     with torch.no_grad():
         ends = [view.outputs(at, view.rows) for at in (view.features, torch.full_like(view.features, 0.1))]
     change = (ends[0] - ends[1]).gather(1, view.targets[:, None])[:, 0]
-    found = method.explain(view, generator())
+    found = method.explain(view, 0)
     torch.testing.assert_close(found.sum((1, 2, 3)), change, rtol=1e-4, atol=1e-4)
     assert len(found[0].unique()) == 16, "one value for each patch"
 
@@ -109,7 +110,7 @@ def test_sampled_shapley_values_approach_captums() -> None:
     expected = expected / 12
     scale = float(expected.abs().mean())
     for method in (KernelShap(samples=2000, grid=4), ShapleySampling(orders=300, grid=4)):
-        found = method.explain(view, generator())
+        found = method.explain(view, 0)
         assert float((found - expected).abs().mean()) < 0.1 * scale
 
 
@@ -126,21 +127,21 @@ def test_shapley_sampling_is_the_mean_over_orders() -> None:
             for example in range(6):
                 before, after = frozenset(order[:place]), frozenset(order[: place + 1])
                 expected[example, player] += (value[example, after] - value[example, before]) / 6
-    found = ShapleySampling(orders=1500).explain(view, generator())
+    found = ShapleySampling(orders=1500).explain(view, 0)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.03)
 
 
 def test_kernel_shap_refuses_too_few_coalitions() -> None:
     """Coalitions that do not determine the values are refused, with the number that does."""
     with pytest.raises(CheckError, match="100 coalitions do not determine 64 values; set `samples` to at least 128"):
-        KernelShap(samples=100).explain(view_of(images(cnn())), generator())
+        KernelShap(samples=100).explain(view_of(images(cnn())), 0)
 
 
 def test_lime_is_captums_regression() -> None:
     """On the same coalitions, weights and penalty, LIME is Captum's with scikit-learn's ridge regression."""
     view = view_of(table(mlp()), 2)
     method = Lime(samples=40)
-    drawn = method._drawn(5, 40, generator()).double()
+    drawn = method._drawn(5, 40, Generators(0, view, 0).row(0)).double()
     rows = iter(drawn)
 
     def weight(_original: Tensor, _perturbed: Tensor, coalition: Tensor, **_: object) -> float:
@@ -157,7 +158,7 @@ def test_lime_is_captums_regression() -> None:
         to_interp_rep_transform=None,
     )
     expected = captum.attribute(view.features, target=int(view.targets[0]), n_samples=40)
-    torch.testing.assert_close(method.explain(view, generator()), expected.float(), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(method.explain(view, 0), expected.float(), rtol=1e-3, atol=1e-5)
 
 
 def test_lime_is_scikit_learns_ridge() -> None:
@@ -166,14 +167,14 @@ def test_lime_is_scikit_learns_ridge() -> None:
 
     view = view_of(bert(), 1)
     method = Lime(samples=60)
-    drawn = method._drawn(5, 60, generator()).float()
+    drawn = method._drawn(5, 60, Generators(0, view, 0).row(0)).float()
     kept = torch.ones(60, 7)
     kept[:, :5] = drawn
     with torch.no_grad():
         logits = view.outputs(view.features * kept[..., None], view.rows.repeat(60))[:, view.targets[0]]
     distance = 1 - (drawn.sum(1) / 5).sqrt()
     ridge = Ridge(alpha=1.0).fit(drawn, logits, sample_weight=np.sqrt(np.exp(-(distance.numpy() ** 2) / 0.25**2)))
-    found = view.as_map(method.explain(view, generator()))[0]
+    found = view.as_map(method.explain(view, 0))[0]
     torch.testing.assert_close(found[:5].double(), torch.as_tensor(ridge.coef_).double(), rtol=1e-3, atol=1e-5)
     assert not found[5:].any()
 
@@ -182,10 +183,10 @@ def test_rise_follows_its_formula() -> None:
     """Each pixel's value is the sum of logits by how much each mask keeps of it, over the sum of what masks keep."""
     view = view_of(images(cnn()), 0, 1)
     method = Rise(samples=30, grid=3, baseline=0.2)
-    found = view.as_map(method.explain(view, generator()))
-    running = generator()
+    found = view.as_map(method.explain(view, 0))
+    generators = Generators(0, view, 0)
     for example in range(2):
-        grids, shifts = method._grids((8, 8), running)
+        grids, shifts = method._grids((8, 8), generators.row(example))
         total, weight = torch.zeros(8, 8), torch.zeros(8, 8)
         for grid, (down, across) in zip(grids.float(), shifts.tolist(), strict=True):
             large = nn.functional.interpolate(grid[None, None], size=(12, 12), mode="bilinear")[0, 0]
@@ -215,7 +216,7 @@ def test_rise_does_not_mind_a_constant_in_the_logit() -> None:
     maps = []
     for model in (plain, raised):
         view = view_of(Subject("s", "image-classification", model, {"test": data}))
-        maps.append(view.as_map(Rise(samples=20).explain(view, generator())))
+        maps.append(view.as_map(Rise(samples=20).explain(view, 0)))
     torch.testing.assert_close(maps[1] - 100, maps[0])
 
 
@@ -229,4 +230,4 @@ def test_rise_of_columns_and_tokens_is_a_mean_of_those_that_keep_it(make: Any) -
     with torch.no_grad():
         logits = view.outputs(view.spread(drawn) * view.features, view.rows.repeat(40))[:, view.targets[0]]
     expected = (drawn * logits[:, None]).sum(0) / drawn.sum(0)
-    torch.testing.assert_close(view.as_map(method.explain(view, generator()))[0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(view.as_map(method.explain(view, 0))[0], expected, rtol=1e-4, atol=1e-5)

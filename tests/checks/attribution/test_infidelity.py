@@ -133,7 +133,7 @@ def slow(subject: Subject, check: Infidelity, count: int, kind: str) -> dict[str
     assert isinstance(inputs, Tensor)
     for index, x in zip(indices, inputs, strict=True):
         view = subject.view(subject.batch("test", (index,)))
-        attributions = resolve(subject).explain(view, context.generator("x"))[0].double()
+        attributions = resolve(subject).explain(view, context.number("x"))[0].double()
         target = int(view.targets[0])
         pairs = []
         for number in range(1, check.draws + 1):
@@ -181,7 +181,7 @@ def test_it_agrees_with_captum() -> None:
         subject.model,
         lambda inputs: (changes, inputs - changes),
         view.features,
-        resolve(subject).explain(view, context.generator("x")),
+        resolve(subject).explain(view, context.number("x")),
         target=view.targets,
         n_perturb_samples=30,
         normalize=True,

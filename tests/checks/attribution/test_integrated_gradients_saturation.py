@@ -268,7 +268,7 @@ def test_the_left_part_is_that_of_the_bundled_explainer() -> None:
     view = subject.view(subject.batch("test", range(16)))
     parts, _, _ = split_attributions(view, torch.zeros_like(view.features), 256, 0.5)
     left = IntegratedGradients(steps=256, part="left", split_at=0.5, quadrature="midpoint")
-    theirs = left.explain(view, torch.Generator())
+    theirs = left.explain(view, 0)
     cosines = torch.nn.functional.cosine_similarity(parts.left.flatten(1), theirs.flatten(1), dim=1)
     assert cosines.min() > 0.999
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,55 +10,14 @@ import torch
 from captum import attr
 from torch import Tensor, nn
 
-from method_cards import judge
-from method_cards.card import CheckBinding
-from method_cards.catalog import Catalog
 from method_cards.check import Context
-from method_cards.execution import Options, Silent, measure
-from method_cards.judge import Judged
-from method_cards.measurement import Measurements
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.attribution import controls
 from method_checks.attribution.changes.draws import Draws
 from method_checks.attribution.explainers import Gradient, InputXGradient
 from method_checks.attribution.label_leakage import LabelLeakage, top_positions
-from tests.helpers import binding, criterion, step
-
-CONTROLS = {item.name: item for item in LabelLeakage.controls()}
-
-SCRIPT = binding(LabelLeakage.id, [criterion("leakage_excess", at_most=0.1)], [criterion("constant_map", at_most=0.1)])
-
-
-@cache
-def demanded() -> CheckBinding:
-    """What the card demands."""
-    cards = {loaded.card.id: loaded.card for loaded in Catalog.installed()}
-    found = {item.id: item.check for item in cards["shap-and-lime"].prescriptions}["no-label-leakage"]
-    assert found is not None
-    return found
-
-
-@cache
-def control(name: str, seed: int = 0) -> Subject:
-    return CONTROLS[name].build(seed)
-
-
-def run(
-    check: LabelLeakage, subject: Subject, *, samples: int = 128, seed: int = 0, batch: int = 64
-) -> tuple[str, str, Measurements]:
-    context = Context(subject, samples, seed, batch, scope=check.id)
-    return measure(step(check, SCRIPT), context, Options(exhaustive=True), Silent())
-
-
-def values(found: Measurements, name: str) -> np.ndarray[Any, Any]:
-    return found.select(name, {})[0].values
-
-
-def judged(subject: Subject, **options: Any) -> Judged:
-    status, cause, found = run(LabelLeakage(), subject, **options)
-    assert (status, cause) == ("complete", "")
-    return judge.judge(demanded(), found, complete=True)
+from tests.checks.attribution.carded import control, judged, names, reason, run, series
 
 
 class Votes(nn.Module):
@@ -78,25 +36,27 @@ def votes(explainer: Any, count: int = 64) -> Subject:
 # 1. and 2. Controls
 
 
-@pytest.mark.parametrize("name", [item.name for item in CONTROLS.values() if item.kind == "sound"])
+@pytest.mark.parametrize("name", names(LabelLeakage, "sound"))
 def test_a_sound_control_passes(name: str) -> None:
     """Maps that do not depend on the class that is asked for cannot make it likely."""
-    assert judged(control(name)).outcome is Outcome.PASSED
+    assert judged(LabelLeakage(), control(LabelLeakage, name), samples=128).outcome is Outcome.PASSED
 
 
-@pytest.mark.parametrize("name", [item.name for item in CONTROLS.values() if item.kind == "defect"])
+@pytest.mark.parametrize("name", names(LabelLeakage, "defect"))
 def test_a_defect_control_fails_for_the_stated_reason(name: str) -> None:
     """Explanations of a wrong class keep what speaks for it, on images, tables and texts."""
-    found = judged(control(name))
+    found = judged(LabelLeakage(), control(LabelLeakage, name), samples=128)
     assert found.outcome is Outcome.FAILED
-    assert [part.measurement for part in found.criteria if part.outcome is Outcome.FAILED] == [CONTROLS[name].because]
+    assert [part.measurement for part in found.criteria if part.outcome is Outcome.FAILED] == [
+        reason(LabelLeakage, name)
+    ]
     assert all(gate.outcome is Outcome.PASSED for gate in found.gates)
 
 
 @pytest.mark.parametrize("method", ["kernel-shap", "lime", "shapley-sampling"])
 def test_shap_and_lime_leak_the_class(method: str) -> None:
     """The paper's examples of class-dependent methods leak the class on a table, as it says."""
-    assert judged(controls.table_by(method)(0)).outcome is Outcome.FAILED
+    assert judged(LabelLeakage(), controls.table_by(method)(0), samples=128).outcome is Outcome.FAILED
 
 
 # 3. A slow reading of the definition
@@ -104,7 +64,7 @@ def test_shap_and_lime_leak_the_class(method: str) -> None:
 
 def test_it_agrees_with_a_slow_reading_of_the_definition() -> None:
     """Kept features and probabilities are those of loops over examples, positions and draws."""
-    subject = control("integrated-gradients-on-table")
+    subject = control(LabelLeakage, "integrated-gradients-on-table")
     check = LabelLeakage(draws=3, baseline=0.25, explainer=InputXGradient())
     _, _, found = run(check, subject, samples=10)
     context = Context(subject, 10, 0, 64, scope=check.id)
@@ -127,11 +87,11 @@ def test_it_agrees_with_a_slow_reading_of_the_definition() -> None:
                 z[place] = x[place]
             probabilities.append(subject.model(z[None])[0].softmax(0)[other].item())
         whole = logits.softmax(0)[other].item()
-        assert values(found, "leakage_rise")[row] == pytest.approx(probabilities[0] - whole, abs=1e-5)
-        assert values(found, "leakage_excess")[row] == pytest.approx(
+        assert series(found, "leakage_rise")[row] == pytest.approx(probabilities[0] - whole, abs=1e-5)
+        assert series(found, "leakage_excess")[row] == pytest.approx(
             probabilities[0] - sum(probabilities[1:]) / 3, abs=1e-5
         )
-        assert values(found, "made_predicted")[row] == (probabilities[0] > 0.5)
+        assert series(found, "made_predicted")[row] == (probabilities[0] > 0.5)
 
 
 # 4. A library and a closed form
@@ -139,7 +99,7 @@ def test_it_agrees_with_a_slow_reading_of_the_definition() -> None:
 
 def test_captums_map_leaks_as_the_bundled_one_does() -> None:
     """A function that calls Captum's input times gradient leaks the same."""
-    subject = CONTROLS["input-x-gradient"].build(0)
+    subject = control(LabelLeakage, "input-x-gradient")
     _, _, bundled = run(LabelLeakage(), subject, samples=32)
 
     def captum(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -148,7 +108,7 @@ def test_captums_map_leaks_as_the_bundled_one_does() -> None:
 
     subject.explainer = captum
     _, _, found = run(LabelLeakage(), subject, samples=32)
-    assert values(found, "leakage_excess") == pytest.approx(values(bundled, "leakage_excess"), abs=1e-6)
+    assert series(found, "leakage_excess") == pytest.approx(series(bundled, "leakage_excess"), abs=1e-6)
 
 
 def test_the_leakage_of_a_voting_model_is_known() -> None:
@@ -156,22 +116,22 @@ def test_the_leakage_of_a_voting_model_is_known() -> None:
     subject = votes({"method": "input-x-gradient"})
     check = LabelLeakage(top=0.25)
     _, _, found = run(check, subject, samples=64)
-    assert values(found, "made_predicted").min() == 1
+    assert series(found, "made_predicted").min() == 1
     context = Context(subject, 64, 0, 64, scope=check.id)
     (batch,) = context.batches("test")
     view, whole = check._asked(subject, context, batch)
     assert (view.targets != subject.outputs(batch).argmax(1)).all()
     assert set(view.targets.tolist()) == {0, 1, 2, 3}, "every class is asked for"
     own = subject.outputs(batch).double().gather(1, view.targets[:, None])[:, 0].exp()
-    assert values(found, "leakage_rise") == pytest.approx((own / (own + 3) - whole).numpy(), abs=1e-6)
+    assert series(found, "leakage_rise") == pytest.approx((own / (own + 3) - whole).numpy(), abs=1e-6)
 
 
 def test_a_map_that_does_not_know_the_class_is_at_chance() -> None:
     """Random numbers keep what the null keeps: no excess, however much masking itself raises the class."""
     subject = votes({"method": "noise"}, count=512)
     _, _, found = run(LabelLeakage(top=0.25), subject, samples=512)
-    assert values(found, "leakage_excess").mean() == pytest.approx(0, abs=0.03)
-    assert values(found, "leakage_rise").mean() > 0.01
+    assert series(found, "leakage_excess").mean() == pytest.approx(0, abs=0.03)
+    assert series(found, "leakage_rise").mean() > 0.01
 
 
 # 5. Same seed, same result
@@ -180,10 +140,12 @@ def test_a_map_that_does_not_know_the_class_is_at_chance() -> None:
 @pytest.mark.parametrize("name", ["input-x-gradient", "integrated-gradients-on-words"])
 def test_the_same_seed_gives_the_same_result(name: str) -> None:
     """Two runs agree to the last bit, and batches do not matter."""
-    one, same, other = (run(LabelLeakage(), control(name), samples=40, batch=size)[2] for size in (64, 64, 7))
-    for series in one:
-        assert np.array_equal(series.values, values(same, series.name))
-        assert values(other, series.name) == pytest.approx(series.values, abs=1e-5)
+    one, same, other = (
+        run(LabelLeakage(), control(LabelLeakage, name), samples=40, batch=size)[2] for size in (64, 64, 7)
+    )
+    for each in one:
+        assert np.array_equal(each.values, series(same, each.name))
+        assert series(other, each.name) == pytest.approx(each.values, abs=1e-5)
 
 
 # The mathematics
@@ -203,7 +165,10 @@ def test_top_positions_are_rounded_up_and_padding_is_never_kept() -> None:
 
 def test_constant_maps_are_invalid() -> None:
     """A constant names no features, and no verdict is given."""
-    assert judged(votes(lambda _model, inputs, _targets: 0 * inputs)).outcome is Outcome.INVALID
+    assert (
+        judged(LabelLeakage(), votes(lambda _model, inputs, _targets: 0 * inputs), samples=64).outcome
+        is Outcome.INVALID
+    )
 
 
 def test_it_says_where_it_does_not_apply() -> None:

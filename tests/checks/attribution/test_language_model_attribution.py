@@ -23,14 +23,10 @@ from method_cards.measurement import Measurements
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.attribution.controls import recall
-from method_checks.attribution.language_model_attribution import (
-    LanguageModelAttribution,
-    additivity_error,
-    kendall,
-    same_top,
-    top_first,
-)
+from method_checks.attribution.language_model_attribution import LanguageModelAttribution
+from method_checks.attribution.texts.agreement import additivity_error, kendall, same_top
 from method_checks.attribution.texts.explainers import FeatureAblation, GradientXDifference, ShapleySampling
+from method_checks.attribution.texts.faithfulness import top_first
 from method_checks.attribution.texts.prompts import Dice, Prompts, alternatives, prompts_of
 from tests.helpers import binding, criterion, step
 

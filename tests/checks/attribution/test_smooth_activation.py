@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -25,6 +26,7 @@ from method_checks.attribution.explainers import resolve
 from method_checks.attribution.infidelity import Infidelity
 from method_checks.attribution.networks.smoothing import Smooth
 from method_checks.attribution.smooth_activation import SmoothActivation, share_of
+from tests.checks.attribution.explained import cnn, images
 from tests.helpers import binding, criterion, step
 
 CRITERIA = binding(
@@ -116,7 +118,7 @@ def test_the_smooth_network_is_the_one_that_is_written_out() -> None:
     slow = rebuilt(subject.model)
     with Smooth(20.0) as smooth:
         logits = view.outputs(view.features, view.rows)
-        found = resolve(subject).explain(view, torch.Generator())
+        found = resolve(subject).explain(view, 0)
     assert smooth.replaced == 8
     assert torch.allclose(logits, slow(view.features), atol=1e-4)
     assert not torch.allclose(logits, subject.model(view.features), atol=1e-2)
@@ -238,3 +240,11 @@ def test_the_cost_is_what_is_spent() -> None:
     calls["examples"] = 0
     run(check, built, samples=32)
     assert calls["examples"] == stated.forward + stated.backward
+
+
+def test_deep_lifts_own_rule_for_max_pooling_leaves_it_out() -> None:
+    """DeepLIFT asks max-pooling for places, which a smooth network has none of: it is told before a run, where the model pools."""
+    pooling = Subject("pools", "image-classification", cnn(), images(cnn()).data, explainer={"method": "deep-lift"})
+    assert "a rule of its own for max-pooling" in SmoothActivation().not_applicable(pooling)
+    plain = replace(pooling, model=cnn(pool=nn.AvgPool2d))
+    assert not SmoothActivation().not_applicable(plain)

@@ -18,6 +18,7 @@ from method_cards.execution import Options, Silent, measure
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.attribution import controls
+from method_checks.attribution.changes.draws import Draws
 from method_checks.attribution.explainers import Gradient, resolve
 from method_checks.attribution.networks.drawn import random_weights, stages_of
 from method_checks.attribution.networks.randomization import swapped
@@ -116,7 +117,8 @@ def test_it_agrees_with_a_slow_reading_of_the_paper(order: Any) -> None:
     for row, (x, index) in enumerate(zip(batch.inputs, batch.indices, strict=True)):
         maps = []
         for draw, state in enumerate(states):
-            drawn = torch.randn(3, 1, 8, 8, generator=context.generator("noise", index, draw))
+            noise = Draws(context.number("draws", "noise", draw), (index,), torch.device("cpu"))
+            drawn = torch.stack([noise.normal(number, 64).reshape(1, 8, 8) for number in range(3)])
             total = np.zeros((8, 8))
             with swapped(subject.model, state):
                 for one in drawn:
@@ -145,8 +147,7 @@ def test_on_a_linear_model_smoothing_changes_nothing() -> None:
     assert not cause
     assert found.select("self_similarity", {})[0].values == pytest.approx(np.ones(20))
     view = subject.view(subject.batch("test", tuple(range(5))))
-    noise = [torch.Generator().manual_seed(number) for number in range(5)]
-    signed, _ = smoothed(view, resolve(subject), torch.Generator(), noise, 7, 0.1)
+    signed, _ = smoothed(view, resolve(subject), 0, Draws(1, range(5), torch.device("cpu")), 7, 0.1)
     weights = model[1].weight
     assert isinstance(weights, torch.Tensor)
     torch.testing.assert_close(signed[0].flatten(1), weights.detach()[view.targets], rtol=1e-5, atol=1e-6)
@@ -156,8 +157,7 @@ def test_the_average_is_that_of_captum() -> None:
     """Captum's NoiseTunnel over the same noise has the same average, up to its own draws: many draws agree."""
     subject = control("gradient")
     view = subject.view(subject.batch("test", tuple(range(8))))
-    noise = [torch.Generator().manual_seed(number) for number in range(8)]
-    signed, _ = smoothed(view, resolve(subject), torch.Generator(), noise, 400, 0.1)
+    signed, _ = smoothed(view, resolve(subject), 0, Draws(1, range(8), torch.device("cpu")), 400, 0.1)
     torch.manual_seed(0)
     tunnel = attr.NoiseTunnel(attr.Saliency(subject.model))
     theirs = tunnel.attribute(view.features, nt_samples=400, stdevs=0.1, target=view.targets, abs=False)

@@ -24,7 +24,7 @@ from method_cards.measurement import Measurements, Series
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.memorization.groups.refusals import shared_beyond_chance
-from method_checks.memorization.groups.threshold import threshold_at
+from method_checks.memorization.groups.threshold import guesses, non_members_needed, threshold_at
 from method_checks.memorization.membership_inference import MembershipInference
 from tests.helpers import binding, criterion
 
@@ -184,6 +184,18 @@ def test_too_few_non_members_leave_the_rates_undecided() -> None:
     result = judge.decide(criterion_on("true_positive_rate"), found, complete=True)
     assert (result.outcome, series(found, "true_positive_rate").n) == (Outcome.INCONCLUSIVE, 0)
     assert series(found, "membership_auc").n == 100
+    assert series(found, "non_members_missing").values == [97]
+    more = measured(linear(table(100, 1), table(197, 2)))
+    assert series(more, "non_members_missing").values == [0]
+    assert series(more, "true_positive_rate").n == 100
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.01, 0.001, 0.03])
+def test_the_number_that_is_asked_for_is_the_smallest_that_will_do(rate: float) -> None:
+    """With the number of non-members that is said to be needed there is a threshold; with one less there is none."""
+    needed = non_members_needed(rate)
+    assert guesses(np.zeros(1), np.arange(needed, dtype=float), rate)[0].size == 1
+    assert guesses(np.zeros(1), np.arange(needed - 1, dtype=float), rate)[0].size == 0
 
 
 def criterion_on(name: str) -> Any:
@@ -353,12 +365,97 @@ def test_a_language_model_that_memorised_its_texts_fails() -> None:
     assert judged(subject).outcome is Outcome.FAILED
 
 
+@pytest.mark.parametrize("score", ["confidence", "margin", "modified-entropy"])
+def test_other_scores_agree_with_slow_implementations(score: str) -> None:
+    """Each score is its formula, computed from probabilities with the standard library where these do not saturate."""
+    subject = linear(table(60, 1), table(50, 2))
+    found = series(measured(subject, samples=40, score=score), "membership_auc")
+    for split, values in (("train", found.values), ("test", found.negatives)):
+        batch = subject.batch(split, Context(subject, 40, 0).indices(split))
+        rows = subject.outputs(batch).double().tolist()
+        assert values == pytest.approx(
+            [slow_score(score, row, target) for row, target in zip(rows, batch.targets.tolist(), strict=True)]
+        )
+
+
+def slow_score(score: str, logits: list[float], target: int) -> float:
+    total = sum(math.exp(logit) for logit in logits)
+    p = [math.exp(logit) / total for logit in logits]
+    others = [index for index in range(len(p)) if index != target]
+    if score == "confidence":
+        return math.log(p[target] / sum(p[index] for index in others))
+    if score == "margin":
+        return logits[target] - max(logits[index] for index in others)
+    return (1 - p[target]) * math.log(p[target]) + sum(p[index] * math.log(1 - p[index]) for index in others)
+
+
+def test_the_loss_is_the_confidence_as_long_as_it_does_not_saturate() -> None:
+    """The logit-scaled confidence ranks as the loss does; only where losses round to 0 does it still tell examples apart."""
+    subject = control("overfitted-to-label-noise")
+    loss, confident = (
+        judge.interval_of(series(measured(subject, samples=600, score=score), "membership_auc"), 0.95).estimate
+        for score in ("loss", "confidence")
+    )
+    assert confident == pytest.approx(loss, abs=1e-6)
+    saturated = Subject("saturated", subject.task, Scaled(subject.model).eval(), subject.data)
+    loss, again = (
+        judge.interval_of(series(measured(saturated, samples=600, score=score), "membership_auc"), 0.95).estimate
+        for score in ("loss", "confidence")
+    )
+    assert loss < confident - 0.03
+    assert again == pytest.approx(confident, abs=0.01)
+
+
+class Scaled(nn.Module):
+    """A model whose logits are so large that most probabilities round to 0 or 1."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = 1000 * self.inner(x)
+        return out
+
+
+def test_the_scores_that_need_a_class_are_not_for_language_models() -> None:
+    """Where there are no classes, only the loss applies, and the reason says so."""
+    texts = torch.randint(50, (4, 6)), torch.zeros(4, dtype=torch.long)
+    subject = Subject("texts", "text-generation", Unigram().eval(), {"train": texts, "test": texts})
+    assert MembershipInference().not_applicable(subject) == ""
+    assert "`loss` fits every task that has a loss" in MembershipInference(score="margin").not_applicable(subject)
+
+
 def test_members_must_not_be_their_own_non_members() -> None:
     """Naming one split twice is an error, as is an unknown parameter."""
     with pytest.raises(ValidationError, match='both "test"'):
         MembershipInference(members="test")
     with pytest.raises(ValidationError):
         MembershipInference.model_validate({"shadow_models": 8})
+
+
+def test_label_noise_that_was_planted_after_the_split_is_not_read_as_membership() -> None:
+    """A model that saw neither split tells clean labels from noisy ones; the blind classifier does too, so no verdict is given."""
+    innocent = control("trained-on-other-rows")
+    clean, seen = innocent.split("train").take(range(1500)), torch.Generator().manual_seed(3)
+    inputs, labels = clean
+    assert isinstance(inputs, Tensor)
+    noisy = torch.where(torch.rand(750, generator=seen) < 0.4, torch.randint(10, (750,), generator=seen), labels[750:])
+    data = {"train": (inputs[:750], labels[:750]), "test": (inputs[750:], noisy)}
+    result = judged(Subject("noise-after-the-split", innocent.task, innocent.model, data))
+    assert result.outcome is Outcome.INVALID
+    assert result.criteria[0].outcome is Outcome.FAILED
+
+
+def test_a_model_that_saw_neither_half_does_not_prove_that_they_are_alike() -> None:
+    """On digits in file order an untouched model scores near one half, and the comparison is invalid all the same."""
+    ordered = control("digits-in-file-order")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        untouched = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    result = judged(Subject("untouched", ordered.task, untouched, ordered.data))
+    assert result.criteria[0].outcome is not Outcome.FAILED
+    assert result.outcome is Outcome.INVALID
 
 
 def test_the_docstring_is_a_page() -> None:

@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar
 
 from method_cards.lazy import torch
-from method_cards.measurement import Pictures
 from method_checks.attribution.changes.draws import Draws
 from method_checks.attribution.changes.passes import outputs_of
 from method_checks.attribution.changes.substrates import IMAGE, Substrate, remover
 from method_checks.attribution.explainers.shared import explained, settings_of
+from method_checks.attribution.maps.pictured import INPUT, class_names, inputs_of, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from method_cards.check import Context
+    from method_cards.measurement import Pictures
     from method_cards.subject import Subject, View
     from method_checks.attribution.explainers import CustomExplainer, Explainer
 
@@ -31,12 +32,11 @@ T = TypeVar("T")
 Order: TypeAlias = Literal["most", "least"] | int
 """Most relevant first, least relevant first (the exact reverse), or the random order of this number."""
 
+ENDS: tuple[Literal["most", "least"], ...] = ("most", "least")
+"""The two orders that a map gives."""
+
 By: TypeAlias = Literal["signed", "magnitude"]
 """Whether the most relevant position is the one with the largest value or with the largest magnitude."""
-
-
-PICTURED = 4
-"""How many examples are shown."""
 
 
 class Curve(NamedTuple):
@@ -203,21 +203,15 @@ class Removal:
         if self._view.features.dim() != IMAGE:
             return
         gone = (share * self.content.sum(1) + 0.5).floor().long()
-        shown = [
-            self._view.features.mean(1),
-            self._view.as_map(explained(self._context, self._explainer, self._view)),
-            *(self.without(order, gone).mean(1) for order in ("most", "least")),
-        ]
-        names = subject.classes
-        targets = self._view.targets[:PICTURED].tolist()
-        yield Pictures(
+        without = {f"{order} relevant removed": self.without(order, gone).mean(1) for order in ENDS}
+        attributions = explained(self._context, self._explainer, self._view)
+        yield side_by_side(
             "removed",
             f"Images without the {share:.0%} of their pixels that the map ranks highest, and without the {share:.0%} that it ranks "
             "lowest. Where the map is faithful, the third column has lost what the class is recognised by and the fourth still has it.",
-            ("input", "map", "most relevant removed", "least relevant removed"),
-            tuple(str(names[target]) if target < len(names) else f"class {target}" for target in targets),
-            torch.stack([column[:PICTURED] for column in shown], 1).float().cpu().numpy(),
-            (False, True, False, False),
+            {**inputs_of(self._view), "map": self._view.as_map(attributions), **without},
+            class_names(subject.classes, self._view.targets),
+            images=(INPUT, *without),
         )
 
     def ends(self) -> Curve:

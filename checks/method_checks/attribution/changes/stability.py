@@ -13,8 +13,6 @@ from method_cards.lazy import torch
 from method_checks.attribution.changes.fidelity import spread_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from method_cards.subject import View
@@ -54,7 +52,7 @@ def neighbours(
     explainer: Explainer | CustomExplainer,
     *,
     draws: Draws,
-    generator: Callable[[int], torch.Generator],
+    seed: int,
     count: int,
     radius: float,
 ) -> Neighbours:
@@ -65,7 +63,7 @@ def neighbours(
         attributions: Of the examples themselves, in the shape of the features.
         explainer: The method.
         draws: Where the points come from.
-        generator: Gives the explainer's random numbers for a block of points, by the number of its first draw.
+        seed: Where the explainer's own random numbers come from.
         count: How many points for each example.
         radius: Half the side of the cube, as a share of the range of each example's features.
     """
@@ -82,7 +80,7 @@ def neighbours(
         steps = [(draws.uniform(number, features.shape[1]) * 2 - 1).to(features) * reach * inside for number in numbers]
         points = torch.cat([features + step for step in steps]).reshape(-1, *view.features.shape[1:])
         near = view.at(points, view.rows.repeat(len(steps)))
-        maps = explainer.explain(near, generator(first)).flatten(1).reshape(len(steps), *own.shape)
+        maps = explainer.explain(near, seed, first).flatten(1).reshape(len(steps), *own.shape)
         with torch.no_grad():
             there = near.outputs(near.features, near.rows).double().reshape(len(steps), *here.shape)
         found.append(

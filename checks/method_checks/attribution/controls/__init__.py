@@ -35,10 +35,8 @@ def not_applicable(subject: Subject, explainer: object) -> str:
         return "The subject ships no explanation method; name one under `explainer:` if it does."
     if subject.task not in CLASSIFICATION:
         return f"Attribution checks explain the class of a classifier; a{'n' * subject.task.startswith('i')} {subject.task} model has none."
-    method = method_of(subject, explainer)
-    if method in METHODS and METHODS[method].images_only and subject.task != "image-classification":
-        return f'The explainer "{method}" explains images; this subject\'s task is {subject.task}.'
-    return ""
+    kind = METHODS.get(method_of(subject, explainer))
+    return kind.unsuited(subject) if kind else ""
 
 
 def method_of(subject: Subject, explainer: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from method_cards.check import Control
 from method_cards.lazy import torch
 from method_cards.subject import Subject
 
@@ -45,6 +46,66 @@ class _Builder:
         tokens, _ = prompts(seed + 10_000, TEST, self._keys)
         data = tokens, torch.zeros(TEST, dtype=torch.long)
         return Subject("recall", "text-generation", trained(seed), {"test": data}, explainer=self._explainer)
+
+
+def controls() -> tuple[Control, ...]:
+    """Attributions of models of this language whose faults are known."""
+    return (
+        Control(
+            "ablation",
+            "sound",
+            "A one-layer transformer trained to repeat the one key of its prompt, explained by replacing tokens one by one.",
+            repeats_by("feature-ablation"),
+            parameters=PARAMETERS,
+        ),
+        Control(
+            "shapley-values",
+            "sound",
+            "The same model, explained by Shapley values over 12 random orders.",
+            repeats_by("shapley-sampling", permutations=12),
+            parameters=PARAMETERS,
+        ),
+        Control(
+            "noise",
+            "defect",
+            "The same model, explained by random numbers.",
+            repeats_by("noise"),
+            because="comprehensiveness_excess",
+            parameters=PARAMETERS,
+        ),
+        Control(
+            "position",
+            "defect",
+            "The same model, explained by the position of each token alone, while the key may stand anywhere.",
+            repeats_by("position"),
+            because="comprehensiveness_excess",
+            parameters=PARAMETERS,
+        ),
+        Control(
+            "too-few-samples",
+            "defect",
+            "The same model, explained by Shapley values over a single random order.",
+            repeats_by("shapley-sampling", permutations=1),
+            because="seed_agreement",
+            parameters=PARAMETERS,
+        ),
+        Control(
+            "stand-ins",
+            "defect",
+            "The same model, explained by the tokens that stand in for those of the prompt.",
+            repeats_by("stand-in"),
+            because="replacement_top_agreement",
+            parameters=PARAMETERS,
+        ),
+        Control(
+            "two-keys",
+            "defect",
+            "The same model on prompts that hold the key twice, explained by replacing tokens one by one: one key is always left.",
+            repeats_by("feature-ablation", keys=2),
+            because="additivity_error",
+            parameters=PARAMETERS,
+        ),
+    )
 
 
 def prompts(seed: int, count: int, keys: int = 1) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 An explainer is its parameters, as they stand in YAML under ``explainer:``. Attributions explain the logit of
 `View.targets`, never the softmax, and for one example do not depend on the rest of its batch. No hook is left on the
-model and no gradient in its parameters. Random methods draw example after example, whatever the block.
+model and no gradient in its parameters. What random methods draw for an example follows from the seed and the example alone.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from method_checks.attribution.explainers.traces import unhooked
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from method_cards.subject import View
+    from method_cards.subject import Subject, View
+    from method_checks.attribution.explainers.generators import Generators
 
 _WAY_OUT = (
     'load the model with `attn_implementation="eager"`, or use a method that needs no attentions, such as gradient'
@@ -38,6 +39,17 @@ class AttentionRollout(Bundled):
         description="The token that the classifier reads: the first of the content, as of BERT; the last, as of GPT; or the mean of all.",
     )
 
+    @classmethod
+    def unsuited(cls, subject: Subject) -> str:
+        """Where one example has no attentions, or attentions that have no product, the same reason as an error would have."""
+        batch = subject.batch(next(iter(subject.data)), (0,))
+        view = subject.view(batch, batch.targets)
+        try:
+            _at_positions(rolled_out(_attentions(view, view.rows))[:, 0], view)
+        except CheckError as error:
+            return f"{error}."
+        return ""
+
     @property
     def multiplied(self) -> bool:
         """True: shares of what is there, to be multiplied by nothing."""
@@ -52,7 +64,7 @@ class AttentionRollout(Bundled):
         """One forward pass for each example."""
         return Passes(forward=samples)
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         maps = []
         for rows in view.rows.split(view.block):
             rollout = rolled_out(_attentions(view, rows))

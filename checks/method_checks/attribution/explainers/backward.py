@@ -12,10 +12,10 @@ from method_checks.attribution.explainers.base import Bundled
 from method_checks.attribution.explainers.gradients import gradients_at, through_relus
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from method_cards.subject import View
+    from method_checks.attribution.explainers.generators import Generators
 
 
 class GuidedBackprop(Bundled):
@@ -26,7 +26,7 @@ class GuidedBackprop(Bundled):
 
     method: Literal["guided-backprop"] = "guided-backprop"
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         return gradients_at(view, view.features, view.rows, before=through_relus("guided", self.method))
 
 
@@ -38,5 +38,5 @@ class Deconvolution(Bundled):
 
     method: Literal["deconvolution"] = "deconvolution"
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         return gradients_at(view, view.features, view.rows, before=through_relus("deconvolution", self.method))

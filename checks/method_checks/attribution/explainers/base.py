@@ -12,6 +12,7 @@ from method_cards.check import Passes
 from method_cards.errors import CheckError
 from method_cards.lazy import torch
 from method_cards.subject import finite
+from method_checks.attribution.explainers.generators import Generators
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,10 +35,21 @@ class Bundled(BaseModel, ABC):
     images_only: ClassVar[bool] = False
     """Whether it explains images alone."""
 
+    own_data: ClassVar[bool] = False
+    """Whether it compares with the subject's data, so that it explains inputs of that kind and size alone."""
+
     guides_relu: ClassVar[bool] = False
     """Whether it changes how gradients pass a ReLU, so that a model without one cannot be explained."""
 
     method: str
+
+    @classmethod
+    def unsuited(cls, subject: Subject) -> str:
+        """Why the method cannot explain this subject's model, in a sentence; empty when nothing is known against it."""
+        if cls.images_only and subject.task != "image-classification":
+            method = cls.model_fields["method"].default
+            return f'The explainer "{method}" explains images; this subject\'s task is {subject.task}.'
+        return ""
 
     @property
     def claims_completeness(self) -> bool:
@@ -51,7 +63,7 @@ class Bundled(BaseModel, ABC):
 
     @property
     def is_random(self) -> bool:
-        """Whether another generator gives another explanation."""
+        """Whether another seed gives another explanation."""
         return False
 
     @property
@@ -59,12 +71,13 @@ class Bundled(BaseModel, ABC):
         """Whether the model must be differentiable."""
         return True
 
-    def explain(self, view: View, generator: torch.Generator) -> Tensor:
+    def explain(self, view: View, seed: int, first: int = 0) -> Tensor:
         """Explain the logit of each example's target.
 
         Args:
             view: The examples.
-            generator: Where methods that draw random numbers draw them from, example after example.
+            seed: What the numbers of random methods follow from, with the example and the number of its copy in the view.
+            first: The number of each example's first copy, where a call explains only some of its copies.
 
         Returns:
             Attributions, detached, in the shape of ``view.features``.
@@ -72,7 +85,11 @@ class Bundled(BaseModel, ABC):
         Raises:
             CheckError: The method cannot be applied to this model, or an attribution is NaN or infinite.
         """
-        return finite(self._attributions(view, generator).detach(), f'the explanation by "{self.method}"', view.batch)
+        return finite(
+            self._attributions(view, Generators(seed, view, first)).detach(),
+            f'the explanation by "{self.method}"',
+            view.batch,
+        )
 
     def passes(self, samples: int) -> Passes:
         """What explaining this many examples costs; for methods that remove positions, as many as the subject's examples have."""
@@ -87,7 +104,7 @@ class Bundled(BaseModel, ABC):
         return None
 
     @abstractmethod
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:
+    def _attributions(self, view: View, generators: Generators) -> Tensor:
         """Attributions in the shape of the features."""
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from method_cards.subject import View
+    from method_checks.attribution.explainers.generators import Generators
 
 _LAYER = "The layer whose activations are weighed; the last convolution with more than one position where left out."
 _RELU = "Whether negative values of the map are set to zero, as in the paper."
@@ -45,7 +46,7 @@ class GradCam(Bundled):
         """One forward and backward pass, and one example to find the layer."""
         return Passes(forward=int(not self.layer), backward=samples)
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         return spread_map(view, class_activation_maps(view, self.layer, self.method, relu=self.relu))
 
 
@@ -64,7 +65,7 @@ class GuidedGradCam(Bundled):
         """Two forward and backward passes, and one example to find the layer."""
         return Passes(forward=int(not self.layer), backward=2 * samples)
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         maps = class_activation_maps(view, self.layer, self.method, relu=self.relu)
         guided = gradients_at(view, view.features, view.rows, before=through_relus("guided", self.method))
         return guided * view.spread(maps)

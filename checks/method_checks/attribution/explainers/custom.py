@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from method_cards.check import Passes
 from method_cards.errors import CheckError
 from method_cards.lazy import torch
+from method_cards.randomness import seeded
 from method_cards.subject import finite
-from method_checks.attribution.networks.randomization import seeded
+from method_checks.attribution.explainers.generators import Generators
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,8 +31,8 @@ class CustomExplainer:
     """A person's own function ``explain(model, inputs, targets)``.
 
     It is called with a copy of the inputs, with gradients switched on, and with all random numbers (torch, NumPy,
-    Python) seeded from the generator: the same seed gives the same explanation, and two calls on one generator show
-    whether it is random. It returns attributions of the features' shape, or a map as `spread_map` takes it.
+    Python) seeded: the same seed and the same examples give the same explanation. What it draws for an example depends on the
+    examples beside it. It returns attributions of the features' shape, or a map as `spread_map` takes it.
 
     Attributes:
         function: What is called.
@@ -53,7 +54,7 @@ class CustomExplainer:
         """One forward and backward pass for each example: the least, as a function does not tell its cost."""
         return Passes(backward=samples)
 
-    def explain(self, view: View, generator: torch.Generator) -> Tensor:
+    def explain(self, view: View, seed: int, first: int = 0) -> Tensor:
         """Call the function and check what it returns.
 
         Raises:
@@ -61,7 +62,7 @@ class CustomExplainer:
         """
         given = view.inputs()
         inputs = {name: part.clone() for name, part in given.items()} if isinstance(given, Mapping) else given.clone()
-        with seeded(generator), torch.enable_grad():
+        with seeded(Generators(seed, view, first).together), torch.enable_grad():
             try:
                 found = self.function(view.model, inputs, view.targets.clone())
             except CheckError:

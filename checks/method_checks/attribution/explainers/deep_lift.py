@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from method_cards.subject import View
+    from method_checks.attribution.explainers.generators import Generators
 
 
 class DeepLift(Bundled):
@@ -51,7 +52,7 @@ class DeepLift(Bundled):
         """The reference that activations are compared with."""
         return baseline_of(view.features, self.baseline, view.mask)
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         start = self.reference(view)
         rules = dict.fromkeys(ELEMENTWISE, rescaled) | dict.fromkeys(POOLS, _pooled)
         ruled = with_rules(view, rules, self.method)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from method_cards.subject import View
+    from method_checks.attribution.explainers.generators import Generators
 
 
 class Gradient(Bundled):
@@ -24,7 +25,7 @@ class Gradient(Bundled):
 
     method: Literal["gradient"] = "gradient"
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         return gradients_at(view, view.features, view.rows)
 
 
@@ -40,7 +41,7 @@ class InputXGradient(Bundled):
         """True."""
         return True
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         return view.features * gradients_at(view, view.features, view.rows)
 
 
@@ -69,14 +70,14 @@ class SmoothGrad(Bundled):
         """One forward and backward pass for each noisy copy."""
         return Passes(backward=self.samples * samples)
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:
+    def _attributions(self, view: View, generators: Generators) -> Tensor:
         low, high = extremes(view.features, view.mask)
         scale = self.noise * per_example(high - low, view.features)
         found = []
         for rows in groups(view, self.samples):
             shape = (self.samples, *view.features.shape[1:])
-            noise = torch.stack([normal(shape, generator, view.features) for _ in rows], 1)
-            points = view.features[rows] + scale[rows] * noise
+            drawn = [normal(shape, generators.row(row), view.features) for row in rows.tolist()]
+            points = view.features[rows] + scale[rows] * torch.stack(drawn, 1)
             gradients = gradients_at(view, points.flatten(0, 1), rows.repeat(self.samples)).reshape(points.shape)
             found.append((gradients.square() if self.squared else gradients).mean(0))
         return torch.cat(found)

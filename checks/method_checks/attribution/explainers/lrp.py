@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from method_cards.subject import View
+    from method_checks.attribution.explainers.generators import Generators
 
 Composite: TypeAlias = Literal["epsilon", "z-plus", "epsilon-plus", "gamma"]
 """Which rule convolutions follow; fully connected layers follow the epsilon rule, and z-plus under ``z-plus``."""
@@ -52,7 +53,7 @@ class Lrp(Bundled):
         """True."""
         return True
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         by_epsilon = partial(_by_epsilon, epsilon=self.epsilon)
         by_sign = partial(_by_sign, epsilon=self.epsilon)
         chosen = {

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from method_cards.subject import View
+    from method_checks.attribution.explainers.generators import Generators
 
 
 class _Null(Bundled):
@@ -41,12 +42,12 @@ class EdgeFilter(_Null):
 
     method: Literal["edges"] = "edges"
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         return sobel(view.features)
 
 
 class Noise(_Null):
-    """Standard normal numbers, new ones at each call: sees neither model nor input."""
+    """Standard normal numbers, others for each seed: sees neither model nor input."""
 
     method: Literal["noise"] = "noise"
 
@@ -55,9 +56,9 @@ class Noise(_Null):
         """True."""
         return True
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:
+    def _attributions(self, view: View, generators: Generators) -> Tensor:
         shape = tuple(view.features.shape[1:])
-        return torch.stack([normal(shape, generator, view.features) for _ in view.rows])
+        return torch.stack([normal(shape, generators.row(row), view.features) for row in range(len(view.features))])
 
 
 class InputItself(_Null):
@@ -67,5 +68,5 @@ class InputItself(_Null):
 
     method: Literal["inputs"] = "inputs"
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         return view.features.clone()

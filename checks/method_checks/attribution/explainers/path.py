@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from method_cards.subject import Subject, View
+    from method_checks.attribution.explainers.generators import Generators
 
 
 class IntegratedGradients(Bundled):
@@ -80,7 +81,7 @@ class IntegratedGradients(Bundled):
         """Where the line starts."""
         return self.baseline_of(view.features, view.mask)
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         start = self.baseline_of(view.features, view.mask)
         rule = quadrature(self.quadrature, self.steps)
         view = replace(view, block=self.block or view.block)
@@ -114,6 +115,7 @@ class ExpectedGradients(Bundled):
     """
 
     sources: ClassVar[tuple[str, ...]] = ("erion2021improving",)
+    own_data: ClassVar[bool] = True
 
     method: Literal["expected-gradients"] = "expected-gradients"
     samples: int = Field(default=64, ge=1, le=4096, description="Pairs of a baseline and a point, for each example.")
@@ -146,11 +148,11 @@ class ExpectedGradients(Bundled):
         found._subject = subject  # noqa: SLF001  (its own kind)
         return found
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:
+    def _attributions(self, view: View, generators: Generators) -> Tensor:
         baselines = self.baselines(view)
         found = []
         for rows in groups(view, self.samples):
-            drawn = [self._drawn(len(baselines), generator) for _ in rows]
+            drawn = [self._drawn(len(baselines), generators.row(row)) for row in rows.tolist()]
             starts = torch.stack([baselines[chosen] for chosen, _ in drawn], 1)
             points = torch.stack([point for _, point in drawn], 1).to(starts)
             ways = view.features[rows] - starts

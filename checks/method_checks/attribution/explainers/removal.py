@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from method_cards.subject import View
+    from method_checks.attribution.explainers.generators import Generators
 
 SHARE = 6
 """An occluding window's side is this part of the image's shorter side, where none is given."""
@@ -62,7 +63,7 @@ class Occlusion(Removal):
         window = self.window or max(1, round(min(positions) / SHARE))
         return window, min(window, self.stride or max(1, window // 2))
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         positions = tuple(view.as_map(view.features).shape[1:])
         device = view.features.device
         if not is_image(view):
@@ -92,7 +93,7 @@ class FeatureAblation(Removal):
     def _removals(self, positions: tuple[int, ...]) -> int:
         return 1 + number_of_cells(positions, self.grid)
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def _attributions(self, view: View, generators: Generators) -> Tensor:  # noqa: ARG002
         numbers = cells(tuple(view.as_map(view.features).shape[1:]), self.grid, image=is_image(view))
         numbers = numbers.to(view.features.device)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from method_cards.subject import View
+    from method_checks.attribution.explainers.generators import Generators
 
 
 class Rise(Coalitions):
@@ -35,14 +36,14 @@ class Rise(Coalitions):
     )
     kept: float = Field(default=0.5, gt=0, lt=1, description="The probability that a cell, token or column stays.")
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:
+    def _attributions(self, view: View, generators: Generators) -> Tensor:
         if not is_image(view):
-            return super()._attributions(view, generator)
+            return super()._attributions(view, generators)
         start = self._start(view)
         size = (view.features.shape[-2], view.features.shape[-1])
         maps = []
         for row in view.rows.split(1):
-            grids, shifts = self._grids(size, generator)
+            grids, shifts = self._grids(size, generators.row(int(row)))
             grids, shifts = grids.to(view.features), shifts.to(view.features.device)
 
             def masks(first: int, last: int, grids: Tensor = grids, shifts: Tensor = shifts) -> Tensor:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from method_cards.subject import View
+    from method_checks.attribution.explainers.generators import Generators
 
 _GRID = "Patches along each side of an image that are removed together; one for each pixel when null."
 _RIDGE = 1e-9
@@ -38,7 +39,7 @@ class Coalitions(Removal):
         """True."""
         return True
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:
+    def _attributions(self, view: View, generators: Generators) -> Tensor:
         shape = tuple(view.as_map(view.features).shape[1:])
         numbers = cells(shape, self.grid, image=is_image(view)).to(view.features.device)
         players = int(numbers.max()) + 1
@@ -48,8 +49,8 @@ class Coalitions(Removal):
         found = []
         for rows in groups(view, count):
             kept = torch.ones(count, len(rows), players, device=numbers.device)
-            for place, playing in enumerate(plays[rows]):
-                kept[:, place, playing] = self._drawn(int(playing.sum()), count, generator).to(kept)
+            for place, (row, playing) in enumerate(zip(rows.tolist(), plays[rows], strict=True)):
+                kept[:, place, playing] = self._drawn(int(playing.sum()), count, generators.row(row)).to(kept)
 
             def masks(first: int, last: int, kept: Tensor = kept) -> Tensor:
                 return kept[first:last][..., numbers]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from method_cards.lazy import torch
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -23,8 +25,14 @@ def explained(context: Context, explainer: Explainer | CustomExplainer, view: Vi
         view: Examples of a split as `method_cards.subject.Subject.view` gives them: as they are, the predicted class explained.
         draw: Another number gives another draw of a random method's noise.
     """
-    key = ("explanation", *settings_of(explainer, view), draw)
-    return context.once(key, lambda generator: explainer.explain(view, generator))
+    settings, *examples = settings_of(explainer, view)
+    seed = context.once(("noise of explanations", settings, draw), drawn)
+    return context.once(("explanation", settings, *examples, draw), lambda _: explainer.explain(view, seed))
+
+
+def drawn(generator: torch.Generator) -> int:
+    """A seed."""
+    return int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
 
 def settings_of(explainer: Explainer | CustomExplainer, view: View) -> tuple[Hashable, ...]:

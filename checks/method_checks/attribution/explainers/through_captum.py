@@ -14,15 +14,16 @@ from pydantic import Field, PrivateAttr
 from method_cards.check import Passes
 from method_cards.errors import CheckError, InputError, did_you_mean
 from method_cards.lazy import torch
+from method_cards.randomness import seeded
 from method_checks.attribution.explainers.base import Bundled, baseline_of
 from method_checks.attribution.explainers.custom import CustomExplainer, as_attributions
 from method_checks.attribution.explainers.traces import unchanged, unhooked
-from method_checks.attribution.networks.randomization import seeded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from method_cards.subject import Subject, View
+    from method_checks.attribution.explainers.generators import Generators
 
 COMPLETE = ("IntegratedGradients", "DeepLift", "ShapleyValues", "ShapleyValueSampling", "KernelShap")
 REMOVALS = ("FeatureAblation", "Occlusion", "ShapleyValues", "ShapleyValueSampling", "KernelShap", "Lime")
@@ -115,7 +116,7 @@ class ThroughCaptum(Bundled):
             each *= math.prod(self._shape)
         return Passes(backward=each * samples) if self.needs_gradient else Passes(forward=(each + 1) * samples)
 
-    def _attributions(self, view: View, generator: torch.Generator) -> Tensor:
+    def _attributions(self, view: View, generators: Generators) -> Tensor:
         kind = self._kind or _class(self.name)
         defaults = _parameters(kind.attribute)
         draws = 1
@@ -124,7 +125,7 @@ class ThroughCaptum(Bundled):
         module = _on_features(view)
         found = []
         with (
-            seeded(generator),
+            seeded(generators.together),
             torch.enable_grad(),
             unchanged(view.model),
             unhooked(view.model),

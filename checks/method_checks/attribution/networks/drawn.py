@@ -64,7 +64,6 @@ def explained_by(
     context: Context,
     view: View,
     states: Sequence[Mapping[str, Tensor]],
-    number: int,
 ) -> Iterator[Tensor]:
     """Attributions of the same examples and classes by networks with these weights, one after the other.
 
@@ -74,12 +73,10 @@ def explained_by(
         context: Where its noise comes from.
         view: The examples, with the classes that the trained model predicts.
         states: Parameters and buffers to swap in; all others stay.
-        number: The batch's number, so that each has noise of its own.
     """
     for draw, state in enumerate(states):
         with swapped(subject.model, state):
-            generator = context.generator("explainer", number, draw)
-            yield explainer.explain(subject.view(view.batch, view.targets), generator)
+            yield explainer.explain(subject.view(view.batch, view.targets), context.number("explainer", draw))
 
 
 def _weights(

@@ -28,11 +28,12 @@ class Smooth(AbstractContextManager["Smooth"]):
 
     Attributes:
         replaced: How many calls were replaced so far.
+        pools: How many of them were max-pooling.
     """
 
     def __init__(self, beta: float) -> None:
         self.beta = beta
-        self.replaced = 0
+        self.replaced = self.pools = 0
         self._mode: Any = None
 
     def __enter__(self) -> Self:
@@ -52,6 +53,7 @@ class Smooth(AbstractContextManager["Smooth"]):
         dimensions = _pools().get(function)
         if dimensions is not None:
             self.replaced += 1
+            self.pools += 1
             return pooled(*given, **named, dimensions=dimensions, beta=self.beta)
         return function(*given, **named)
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from method_cards.errors import CheckError, InputError
-from method_cards.lazy import torch
 from method_cards.subject import Subject
-from method_checks.attribution.explainers import CustomExplainer, GradCam, GuidedGradCam
+from method_checks.attribution import controls
+from method_checks.attribution.explainers import METHODS, AttentionRollout, CustomExplainer, GradCam, GuidedGradCam
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,9 +39,7 @@ def share(masses: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
     return (inside / total.masked_fill(empty, 1)).clamp(0, 1).masked_fill(empty, 0), empty
 
 
-def explain_other(
-    subject: Subject, explainer: Explainer | CustomExplainer, view: View, generator: torch.Generator
-) -> Tensor:
+def explain_other(subject: Subject, explainer: Explainer | CustomExplainer, view: View, seed: int) -> Tensor:
     """Explain a view of another network than the subject's model, such as one that was built around it.
 
     Returns:
@@ -52,10 +50,10 @@ def explain_other(
             the subject's model whatever model it is given.
     """
     if not isinstance(explainer, CustomExplainer):
-        return explainer.explain(view, generator)
+        return explainer.explain(view, seed)
     with _called(view.model) as other, _called(subject.model) as own:
         try:
-            found = explainer.explain(view, generator)
+            found = explainer.explain(view, seed)
         except CheckError as error:
             raise CheckError(
                 f"{error}. This check puts the explainer to another network than the subject's, with inputs of its own shape; a function "
@@ -67,6 +65,30 @@ def explain_other(
             "bound to one model cannot be checked where the right answer is known. Let it use its argument `model`"
         )
     return found
+
+
+def not_applicable(subject: Subject, explainer: object, *, own_network: bool = True) -> str:
+    """Why a check that has inputs of its own says nothing about a subject's explainer; empty when it applies.
+
+    Args:
+        subject: The subject.
+        explainer: The check's own parameter.
+        own_network: Whether the check explains a network of its own as well, which is a plain one.
+    """
+    if reason := controls.not_applicable(subject, explainer):
+        return reason
+    kind = METHODS.get(controls.method_of(subject, explainer))
+    if kind is not None and kind.own_data:
+        return (
+            f'The background of "{kind.model_fields["method"].default}" is the subject\'s data, and the inputs of this check are others, '
+            "of another size too; use integrated-gradients, whose baseline fits any of them."
+        )
+    if kind is AttentionRollout and own_network:
+        return (
+            'The explainer "attention-rollout" needs a model of transformers, and the network of this check is none; use a method that '
+            "needs no attentions, such as gradient."
+        )
+    return ""
 
 
 @contextmanager

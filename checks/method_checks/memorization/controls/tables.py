@@ -24,14 +24,14 @@ CLASSES = 10
 def other_rows(seed: int) -> Subject:
     """An overfitted network whose training rows are in neither split."""
     generator = torch.Generator().manual_seed(seed)
-    members, non_members, others = (_noisy(table, 0.2, generator) for table in _clusters(generator, 3 * [SAMPLES]))
+    members, non_members, others = (noisy(table, 0.2, generator) for table in clusters(generator, 3 * [SAMPLES]))
     return _subject("trained-on-other-rows", _trained(_network(seed), others, steps=60), members, non_members)
 
 
 def linear_model(seed: int) -> Subject:
     """A linear model of 330 parameters, trained with weight decay on 12,000 members."""
     generator = torch.Generator().manual_seed(seed)
-    members, non_members = _clusters(generator, [8 * SAMPLES, SAMPLES])
+    members, non_members = clusters(generator, [8 * SAMPLES, SAMPLES])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = torch.nn.Linear(COLUMNS, CLASSES)
@@ -43,21 +43,21 @@ def linear_model(seed: int) -> Subject:
 def label_noise(seed: int) -> Subject:
     """A network that was trained until it fitted 1,500 members, of whose labels 20 % had been replaced at random before the split."""
     generator = torch.Generator().manual_seed(seed)
-    members, non_members = (_noisy(table, 0.2, generator) for table in _clusters(generator, 2 * [SAMPLES]))
+    members, non_members = (noisy(table, 0.2, generator) for table in clusters(generator, 2 * [SAMPLES]))
     return _subject("overfitted-to-label-noise", _trained(_network(seed), members, steps=100), members, non_members)
 
 
 def random_labels(seed: int) -> Subject:
     """A network that was trained on members whose labels are all random."""
     generator = torch.Generator().manual_seed(seed)
-    members, non_members = (_noisy(table, 1.0, generator) for table in _clusters(generator, 2 * [SAMPLES]))
+    members, non_members = (noisy(table, 1.0, generator) for table in clusters(generator, 2 * [SAMPLES]))
     return _subject("memorised-random-labels", _trained(_network(seed), members, steps=100), members, non_members)
 
 
 def separated_rows(seed: int) -> Subject:
     """A network that was trained on random labels of rows so far apart that it could fit each on its own."""
     generator = torch.Generator().manual_seed(seed)
-    members, non_members = (_noisy(table, 1.0, generator) for table in _clusters(generator, 2 * [SAMPLES], columns=128))
+    members, non_members = (noisy(table, 1.0, generator) for table in clusters(generator, 2 * [SAMPLES], columns=128))
     model = _trained(_network(seed, columns=128), members, steps=60)
     return _subject("memorised-row-by-row", model, members, non_members)
 
@@ -65,7 +65,7 @@ def separated_rows(seed: int) -> Subject:
 def shifted_rows(seed: int) -> Subject:
     """A network that saw neither split; non-members are drawn around cluster centres that lie elsewhere."""
     generator = torch.Generator().manual_seed(seed)
-    others, members, non_members = _clusters(generator, 3 * [SAMPLES])
+    others, members, non_members = clusters(generator, 3 * [SAMPLES])
     shift = 0.5 * torch.randn(COLUMNS, generator=generator)
     return _subject(
         "never-saw-either-but-shifted",
@@ -85,13 +85,14 @@ def digits_in_file_order(seed: int) -> Subject:
     labels = torch.as_tensor(loaded.target)
     half = len(labels) // 2
     members, non_members = (
-        _noisy((images[part], labels[part]), 0.2, generator) for part in (slice(half), slice(half, 2 * half))
+        noisy((images[part], labels[part]), 0.2, generator) for part in (slice(half), slice(half, 2 * half))
     )
     model = _trained(torch.nn.Sequential(torch.nn.Flatten(), *_network(seed, columns=64)), members, steps=100)
     return _subject("digits-in-file-order", model, members, non_members, task="image-classification")
 
 
-def _clusters(generator: torch.Generator, sizes: list[int], columns: int = COLUMNS) -> list[Table]:
+def clusters(generator: torch.Generator, sizes: list[int], columns: int = COLUMNS) -> list[Table]:
+    """Tables of these sizes from one distribution: ten overlapping clusters, one for each class."""
     centres = 0.6 * torch.randn(CLASSES, columns, generator=generator)
     tables = []
     for size in sizes:
@@ -100,7 +101,8 @@ def _clusters(generator: torch.Generator, sizes: list[int], columns: int = COLUM
     return tables
 
 
-def _noisy(table: Table, share: float, generator: torch.Generator) -> Table:
+def noisy(table: Table, share: float, generator: torch.Generator) -> Table:
+    """The same rows, with this share of the labels replaced by random ones."""
     rows, labels = table
     replaced = torch.rand(len(labels), generator=generator) < share
     return rows, torch.where(replaced, torch.randint(CLASSES, labels.shape, generator=generator), labels)

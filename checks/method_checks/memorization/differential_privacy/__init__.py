@@ -1,1 +1,1 @@
-"""Differential privacy seen from both sides: what noise promises (`gaussian`), and what one training shows against a promise (`one_run`)."""
+"""Differential privacy from both sides: what noise promises (`gaussian`), and what one training shows of a promise (`one_run`)."""

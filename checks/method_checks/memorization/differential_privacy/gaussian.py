@@ -1,8 +1,8 @@
 """The Gaussian mechanism: training with clipped gradients and noise, and the exact epsilon that it has.
 
 `epsilon_of` is exact for full-batch training: each step adds Gaussian noise to a sum to which one record contributes
-at most the clipping norm, and Gaussian mechanisms compose to one (Dong, Roth and Su 2022, Corollary 3.3), whose
-``(epsilon, delta)`` is known in closed form (Balle and Wang 2018, Theorem 8).
+at most the clipping norm, and Gaussian mechanisms compose to one (Dong, Roth and Su 2022), whose
+``(epsilon, delta)`` is known in closed form (Balle and Wang 2018); both from memory, and compared with the defining integral in the tests.
 """
 
 from __future__ import annotations

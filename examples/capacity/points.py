@@ -1,4 +1,4 @@
-"""How many bits of random strings a small GPT can hold: ``python measure.py STRINGS:STEPS ...`` adds points to results.json."""
+"""How many bits of random strings a small GPT can hold: ``python points.py STRINGS:STEPS ...`` adds points to results.json."""
 
 from __future__ import annotations
 

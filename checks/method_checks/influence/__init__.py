@@ -1,0 +1,1 @@
+"""Which training examples made a model what it is?"""
