@@ -24,7 +24,7 @@ from method_cards.measurement import Measurements, Series
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.memorization.deja_vu import DejaVu, difference, excess, most_confident
-from method_checks.memorization.representations.controls import cropped
+from method_checks.memorization.representations.controls import World, cropped
 from method_checks.memorization.representations.neighbours import Metric, Neighbours, prepared
 from tests.helpers import binding, criterion
 
@@ -254,6 +254,19 @@ def test_a_crop_that_is_public_is_refused() -> None:
     for split in ("public", "public_crops"):
         with pytest.raises(CheckError, match=f'are also in "{split}"'):
             measured(tiny({split: train}), k=5)
+
+
+def test_training_images_among_the_public_ones_look_memorised() -> None:
+    """Why public images must not be training images: an encoder that was never trained finds the source of each crop, and fails."""
+    world = World(torch.Generator().manual_seed(0))
+    train, held_out, others = (world.draw(300) for _ in range(3))
+    data = {"train": cropped(train), "test": cropped(held_out), "public": train, "public_crops": cropped(others)}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = nn.Sequential(nn.Flatten(), nn.Linear(144, 64))
+    subject = Subject("untrained", "image-feature-extraction", encoder.eval(), data)
+    interval = judge.interval_of(series(measured(subject, k=1, blind_blocks=2), "deja_vu_excess"), 0.95)
+    assert interval.low > 0.1
 
 
 def test_splits_that_share_crops_are_refused() -> None:
