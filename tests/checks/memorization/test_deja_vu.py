@@ -287,6 +287,13 @@ def test_public_data_that_cannot_be_used_is_refused() -> None:
         measured(tiny(model=Constant()), k=5)
 
 
+def test_labels_that_no_public_image_has_are_refused() -> None:
+    """Crops whose labels are numbered otherwise could never be named, and a test that cannot succeed would pass: it is refused."""
+    crops, labels = tiny().split("train").take(range(40))
+    with pytest.raises(CheckError, match="have labels that no public image has"):
+        measured(tiny({"train": (crops, labels + 1)}), k=5)
+
+
 class Constant(nn.Module):
     """The same vector for every image."""
 
