@@ -33,13 +33,22 @@ class Passes:
     Attributes:
         forward: Examples that are passed forward only.
         backward: Examples that are passed forward and backward.
+        trainings: Models that are trained from scratch. Their passes are among those above where the subject gives a recipe, and
+            unknown where it gives a function.
     """
 
     forward: int = 0
     backward: int = 0
+    trainings: int = 0
 
     def __add__(self, other: Passes) -> Passes:
-        return Passes(self.forward + other.forward, self.backward + other.backward)
+        return Passes(self.forward + other.forward, self.backward + other.backward, self.trainings + other.trainings)
+
+    @classmethod
+    def of_trainings(cls, subject: Subject, count: int, examples: int) -> Passes:
+        """What it costs to train so many models like the subject's on so many examples each."""
+        epochs = 0 if subject.recipe is None else subject.recipe.epochs
+        return cls(backward=count * epochs * examples, trainings=count)
 
 
 @dataclass(frozen=True)

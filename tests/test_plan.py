@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from method_cards.check import Passes
 from method_cards.errors import InputError
 from method_cards.plan import Plan, plan
 from method_cards.registry import Entry, Registry
+from method_cards.render import words
 from method_cards.subject import Subject
+from method_cards.training import Recipe
 from method_cards.verdict import Outcome
 from method_checks.attribution.parameter_randomization import ParameterRandomization
 from tests.helpers import (
@@ -224,3 +227,27 @@ def test_the_cost_of_a_plan_is_that_of_its_steps(tmp_path: Path) -> None:
     assert found.passes == sum((step.passes for step in found.steps), Passes())
     assert found.steps[1].passes == Passes(forward=96, backward=32)
     assert found.steps[1].cost == pytest.approx(96 + 2.3 * 32)
+
+
+def test_trainings_are_part_of_the_cost() -> None:
+    """A recipe's trainings count as passes over their examples; those of a function are counted, and said to be of unknown length."""
+    recipe = Recipe(lambda: nn.Linear(4, 3), epochs=3, batch_size=4, learning_rate=0.1)
+    known = Passes.of_trainings(replace(classifier(), train=recipe), 32, 100)
+    assert known == Passes(backward=9600, trainings=32)
+    unknown = Passes.of_trainings(replace(classifier(), train=lambda *_: nn.Linear(4, 3)), 32, 100)
+    assert unknown == Passes(trainings=32)
+    assert unknown + known == Passes(backward=9600, trainings=64)
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        (Recipe(lambda: nn.Linear(4, 3), epochs=3, batch_size=4, learning_rate=0.1), "32 trainings among them"),
+        (lambda *_: nn.Linear(4, 3), "besides 32 trainings, whose length only your function knows"),
+    ],
+)
+def test_the_plan_says_whether_trainings_are_in_its_cost(train: Any, said: str, tmp_path: Path) -> None:
+    """A person who reads the plan learns that models will be trained."""
+    found = planned(tmp_path, [prescription("one")], network(), samples=32)
+    found.steps[0].passes = Passes(trainings=32)
+    assert said in words.cost(replace(found, subject=replace(found.subject, train=train)))

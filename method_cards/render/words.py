@@ -243,6 +243,10 @@ def cost(planned: Plan) -> str:
     """What a plan will cost: examples through the model, and seconds where the pace was measured."""
     passes = planned.passes
     counted = f"about {passes.forward:,} examples forward and {passes.backward:,} forward and backward"
+    if passes.trainings and planned.subject.recipe is not None:
+        counted += f", {passes.trainings:,} trainings among them"
+    elif passes.trainings:
+        counted += f", besides {passes.trainings:,} trainings, whose length only your function knows"
     if planned.pace is None or planned.seconds is None:
         return counted
     return f"{counted}, {duration(planned.seconds)} of passes here at most, {planned.pace.block:,} examples at once"

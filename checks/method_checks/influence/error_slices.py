@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from method_cards.check import Check, Context, Control, Passes
-from method_cards.measurement import Quantity
+from method_cards.lazy import torch
+from method_cards.measurement import Pictures, Quantity
 from method_checks.influence.controls import planted_slices
 from method_checks.influence.slices.clusters import Slices, found, worst
 from method_checks.influence.slices.embeddings import gradient_at_prediction, representation
@@ -18,13 +19,16 @@ from method_checks.influence.slices.evidence import paired, permutation_p, strat
 from method_checks.memorization.groups.blind import contents_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from method_cards.data import Batch
     from method_cards.measurement import Yielded
     from method_cards.subject import Subject
+
+SHOWN = 4
+"""How many slices are shown, and how many errors of each."""
 
 ERROR_RATE = Quantity("error_rate", "proportion", "The share of all drawn examples that are errors.")
 EXCESS = Quantity(
@@ -64,7 +68,8 @@ class ErrorSlices(Check):
         one, with others of the same stratum: the share of errors of the ones less that of the others, 0 when errors
         do not depend on the slice. `permutation_p` is the exact chance of so many errors in the slices, when errors are permuted within
         strata. `slice_error_rate` is given for each of the worst slices, which is named by its predicted class and by the number of
-        the example nearest to its centre. `excess_where_found` shows how much the first half alone would have exaggerated.
+        the example nearest to its centre; of images, some errors are shown. `excess_where_found` shows how much the first half alone
+        would have exaggerated.
 
     Assumptions:
         The examples were not trained on, and are independent but for exact repetitions: near-copies on both sides make slices look
@@ -171,6 +176,7 @@ class ErrorSlices(Check):
         for number in chosen:
             of_slice = ~first & (slices == number)
             yield SLICE_ERROR.per_sample(wrong[of_slice], slice=_name(cut, number, seen.numbers[first]))
+        yield from _shown(context.subject, self.data, seen, cut, chosen)
 
     @classmethod
     def controls(cls) -> tuple[Control, ...]:
@@ -193,6 +199,25 @@ class _Seen:
     wrong: NDArray[np.bool_]
     first: NDArray[np.bool_]
     numbers: NDArray[np.int64]
+
+
+def _shown(subject: Subject, split: str, seen: _Seen, cut: Slices, chosen: Sequence[int]) -> Iterator[Pictures]:
+    """Of each of the worst slices the errors of the second half that are nearest to its centre, where examples are images."""
+    slices, places = cut.of(seen.embeddings, seen.predicted), cut.places(seen.embeddings)
+    rows: list[list[int]] = []
+    names: list[str] = []
+    for number in chosen:
+        errors = np.flatnonzero(~seen.first & seen.wrong & (slices == number))
+        order = np.square(places[errors] - cut.centres[number]).sum(1).argsort(kind="stable")
+        if errors.size >= SHOWN and len(rows) < SHOWN:
+            rows.append(seen.numbers[errors[order[:SHOWN]]].tolist())
+            names.append(_name(cut, number, seen.numbers[seen.first]))
+    inputs = subject.batch(split, [index for row in rows for index in row]).inputs if rows else None
+    if isinstance(inputs, torch.Tensor) and inputs.dim() == 4:  # noqa: PLR2004  (example, channel, height, width)
+        values = inputs.float().mean(1).cpu().numpy().reshape(len(rows), SHOWN, *inputs.shape[2:])
+        columns = tuple(f"error {number + 1}" for number in range(SHOWN))
+        caption = "Errors nearest to the centres of the worst slices, on the half that the slices were not found on."
+        yield Pictures("worst_slices", caption, columns, tuple(names), values, (False,) * SHOWN)
 
 
 def _name(cut: Slices, number: int, numbers: NDArray[np.int64]) -> str:

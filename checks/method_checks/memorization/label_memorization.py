@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from method_cards.check import Check, Context, Control, Passes
 from method_cards.errors import CheckError
-from method_cards.measurement import Quantity
+from method_cards.lazy import torch
+from method_cards.measurement import Pictures, Quantity
 from method_cards.memo import Memo
 from method_checks.memorization.controls import recipes
 from method_checks.memorization.labels.counterfactual import (
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
     from method_cards.measurement import Yielded
     from method_cards.subject import Subject
+
+IMAGE = 4
+"""The dimensions of a batch of images, ``(example, channel, height, width)``."""
+
+SHOWN = 8
+"""How many images are shown."""
 
 TRAINING_ACCURACY = Quantity(
     "training_accuracy", "proportion", "The share of the drawn members whose label the subject's own model predicts."
@@ -80,7 +87,7 @@ class LabelMemorization(Check):
         trained on them, in excess of what errors of the other models give. `memorized_share` is then of the examples with their own
         labels. `held_out_accuracy` is what models know of examples that they were not trained on, `standard_error` how far
         one score may be off, `split_half_reliability` the correlation of scores from both halves of the models, left out where
-        all scores are equal.
+        all scores are equal. Of images, those with the highest scores are shown.
 
     Assumptions:
         The training function trains as the model was trained. It is judged, rather than the one model; where the subject's model
@@ -172,6 +179,7 @@ class LabelMemorization(Check):
         yield STANDARD_ERROR.exact(standard_error(trained_on))
         if (correlation := reliability(correct, trained_on)) is not None:
             yield RELIABILITY.exact(correlation)
+        yield from self._shown(subject, context, np.where(is_planted, -1.0, score))
 
     @classmethod
     def controls(cls) -> tuple[Control, ...]:
@@ -191,6 +199,23 @@ class LabelMemorization(Check):
         return found, np.concatenate(
             [replaced[name][list(part)] for name, part in zip(self.splits(), drawn, strict=True)]
         )
+
+    def _shown(self, subject: Subject, context: Context, score: NDArray[np.float64]) -> Iterator[Pictures]:
+        """The images whose own labels have the highest scores."""
+        pool = ensemble.pool(context, *self.splits())
+        drawn = [(name, index) for name, part in zip(self.splits(), pool, strict=True) for index in part]
+        most = [drawn[place] for place in (-score).argsort(kind="stable")[:SHOWN]]
+        batches = [subject.batch(name, (index,)) for name, index in most]
+        parts = [batch.inputs for batch in batches]
+        images = [part for part in parts if isinstance(part, torch.Tensor) and part.dim() == IMAGE]
+        if images and len(images) == SHOWN:
+            values = torch.cat(images).float().mean(1, keepdim=True).cpu().numpy()
+            rows = tuple(
+                f"{name} example {index}, label {int(batch.targets)}"
+                for (name, index), batch in zip(most, batches, strict=True)
+            )
+            caption = "Examples whose labels are predicted most because of having been trained on: look at their labels first."
+            yield Pictures("most_memorized", caption, ("example",), rows, values, (False,))
 
 
 def _refuse_alike(confidences: NDArray[np.float64]) -> None:

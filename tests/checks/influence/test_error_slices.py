@@ -293,6 +293,21 @@ def test_the_representation_is_what_the_last_linear_layer_gets() -> None:
         _shapes([nn.Flatten(), nn.Linear(72, 4)], images, "head")
 
 
+def test_errors_of_the_worst_slices_are_shown() -> None:
+    """Of images, the page shows errors nearest to the centres; all shown ones of the planted control carry the mark."""
+    subject = control("mislabelled-slice")
+    inputs, labels = subject.split("test").take(range(4000))
+    assert isinstance(inputs, torch.Tensor)
+    images = inputs.reshape(-1, 1, 4, 8)
+    model = nn.Sequential(nn.Flatten(), *subject.model.children()).eval()
+    collected = measured(Subject("images", "image-classification", model, {"test": (images, labels)}))
+    shown = collected.pictures["worst_slices"]
+    assert shown.values.shape[1:] == (4, 4, 8)
+    assert shown.rows[0].startswith("predicted ")
+    np.testing.assert_array_equal(shown.values[0, :, 0, 0], 6.0)
+    assert not of_control("mislabelled-slice").pictures
+
+
 def test_it_is_about_classes() -> None:
     """A language model has no errors to count."""
     subject = control("shortcut")

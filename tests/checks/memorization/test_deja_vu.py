@@ -23,7 +23,7 @@ from method_cards.judge import Judged
 from method_cards.measurement import Measurements, Series
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
-from method_checks.memorization.deja_vu import DejaVu, most_confident
+from method_checks.memorization.deja_vu import DejaVu, difference, excess, most_confident
 from method_checks.memorization.representations.controls import cropped
 from method_checks.memorization.representations.neighbours import Metric, Neighbours, prepared
 from tests.helpers import binding, criterion
@@ -130,6 +130,19 @@ def test_encoder_and_reference_are_compared_on_the_same_confident_crops() -> Non
     assert most_confident(scores, 0.4)[:, 1].tolist() == [1, 2]
     assert most_confident(scores, 0.8)[:, 1].tolist() == [0, 1, 2, 4]
     assert len(most_confident(scores, 0.1)) == 0
+
+
+def test_crops_are_not_chosen_by_what_is_measured() -> None:
+    """Sorted by the difference itself, guesses at random look memorised; chosen by confidence, they do not."""
+    generator = np.random.default_rng(0)
+    groups = []
+    for _ in range(2):
+        right = generator.random((4000, 2)) < 0.3
+        groups.append(np.column_stack([right, generator.random(4000)]).astype(np.float64))
+    best = [each[np.argsort(-difference(each))[:800]] for each in groups]
+    assert difference(best[0]).mean() > 0.8
+    chosen = excess(*(most_confident(each, 0.2) for each in groups))
+    assert abs(chosen.mean()) < 3 * chosen.std() / len(chosen) ** 0.5
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

@@ -105,6 +105,13 @@ def test_audits_that_can_say_nothing_are_invalid(name: str, gate: str) -> None:
     assert [item.measurement for item in result.gates if item.outcome is Outcome.FAILED] == [gate]
 
 
+def test_without_the_blind_classifier_a_model_that_saw_nothing_would_be_refuted() -> None:
+    """Easy canaries that are called included score above hard ones in any model; only the gate keeps that from being a verdict."""
+    result = judged("not-tossed")
+    assert result.criteria[0].outcome is Outcome.FAILED
+    assert result.outcome is Outcome.INVALID
+
+
 def test_every_control_is_used_here() -> None:
     """No control is left untested by the tests above."""
     assert len(DifferentialPrivacyAudit.controls()) == 6

@@ -243,6 +243,39 @@ def test_training_that_ignores_its_examples_is_refused() -> None:
         measured(idle, samples=40, models=4)
 
 
+def pictured(inputs: Tensor | dict[str, Tensor], targets: Tensor, seed: int) -> nn.Module:
+    """The recipe of the overfitted control, on pictures."""
+    assert isinstance(inputs, Tensor)
+    return nn.Sequential(nn.Flatten(), *recipes.OVERFIT(inputs.flatten(1), targets, seed).children()).eval()
+
+
+def test_the_most_memorised_images_are_shown() -> None:
+    """Of images, the page shows those with the highest scores, each with its split, number and label."""
+    subject = control("overfitted-recipe")
+    data = {}
+    for name in ("train", "test"):
+        inputs, labels = subject.split(name).take(range(60))
+        assert isinstance(inputs, Tensor)
+        data[name] = inputs.reshape(-1, 1, 4, 8), labels
+    images = Subject("images", "image-classification", pictured(*data["train"], 0), data, train=pictured)
+    check = LabelMemorization(models=8)
+    context = Context(images, None, 0, scope=check.id)
+    found = Measurements()
+    for yielded in check.measure(images, context):
+        found.add(yielded)
+    shown = found.pictures["most_memorized"]
+    assert shown.values.shape == (8, 1, 4, 8)
+    name, _, index, _, label = shown.rows[0].replace(",", "").split()
+    rows, labels = data[name]
+    np.testing.assert_array_equal(shown.values[0, 0], rows[int(index), 0].numpy())
+    assert int(label) == int(labels[int(index)])
+    said = shadows(context, images, "train", "test", 8)
+    score = scores(said.correct.numpy(), said.membership.numpy())
+    drawn = [("train", row) for row in context.indices("train")] + [("test", row) for row in context.indices("test")]
+    assert score[drawn.index((name, int(index)))] == score.max()
+    assert not of_control("overfitted-recipe").pictures
+
+
 def test_it_needs_a_way_to_train() -> None:
     """Without a training function the check does not apply; with one class there is no wrong label; the splits differ."""
     subject = control("overfitted-recipe")

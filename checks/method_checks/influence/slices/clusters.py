@@ -36,6 +36,10 @@ class Slices:
     predicted: Integers
     nearest: Integers
 
+    def places(self, embeddings: Floats) -> Floats:
+        """Where examples lie, ``(example, component)``."""
+        return np.asarray((embeddings - self.mean) @ self.axes, dtype=np.float64)
+
     def of(self, embeddings: Floats, predicted: Integers) -> Integers:
         """The slice of each example, ``(example,)``; -1 where its predicted class was never seen.
 
@@ -43,7 +47,7 @@ class Slices:
             embeddings: ``(example, feature)``.
             predicted: ``(example,)``.
         """
-        places = (embeddings - self.mean) @ self.axes
+        places = self.places(embeddings)
         slices = np.full(len(predicted), -1)
         for label in np.unique(predicted):
             rows, numbers = np.flatnonzero(predicted == label), np.flatnonzero(self.predicted == label)

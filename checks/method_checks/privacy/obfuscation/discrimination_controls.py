@@ -57,7 +57,7 @@ def _subject(name: str, operator: nn.Module, seed: int, contrast: float = 0.12) 
         name,
         "image-to-image",
         operator,
-        {"test": test, "gallery": known, "lit_train": lit(known), "lit_test": lit(test)},
+        {"test": test, "gallery": known, "use_train": lit(known), "use_test": lit(test)},
     )
 
 
@@ -67,7 +67,7 @@ def lit(pictures: Pictures) -> Pictures:
     return images, (images[..., : SIDE // 2].sum((1, 2, 3)) > images[..., SIDE // 2 :].sum((1, 2, 3))).long()
 
 
-USE = {"utility_train": "lit_train", "utility_test": "lit_test"}
+USE = {"utility_train": "use_train", "utility_test": "use_test"}
 """The parameters with which utility is measured on these subjects."""
 
 CONTROLS = (
