@@ -33,6 +33,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "table": {"task": "tabular-classification", "data": "table"},
 }
 
+LIMIT = 300
+"""Seconds after which a check is given up."""
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "captum": {"name": "Saliency", "arguments": {"abs": False}},
 }
@@ -65,7 +68,7 @@ def measure(name: str, folder: str) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     given = Project.load(folder)
     try:
-        record, _ = run(given, name, Options(device="cpu", seed=0, time_limit=90))
+        record, _ = run(given, name, Options(device="cpu", seed=0, time_limit=LIMIT))
     except InputError as error:
         return [{"model": name.partition(".")[0], "explainer": name.partition(".")[2], "refused": str(error)}]
     return entries(name, record, given.catalog)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +15,9 @@ from method_checks.attribution import controls
 from method_checks.attribution.controls import Examples, Kind
 
 SEED = 0
+
+KEPT = Path(__file__).parent / "trained"
+"""Where trained parameters are kept: checks that retrain a model do so from the same data and seeds for every explainer."""
 
 EPOCHS: dict[Kind, int] = {"digits": 120, "words": 200, "table": 300}
 """Enough to learn permuted labels by heart."""
@@ -82,13 +88,30 @@ def _residual() -> dict[str, Tensor]:
 def train_residual(inputs: Tensor, targets: Tensor, seed: int, epochs: int = 80) -> nn.Module:
     """Train the residual network from scratch; in evaluation mode."""
     torch.manual_seed(seed)
-    model = ResidualNetwork().train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(targets)).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(inputs[chosen]), targets[chosen]).backward()
-            optimizer.step()
+    model = ResidualNetwork()
+
+    def fit() -> None:
+        optimizer = torch.optim.AdamW(model.train().parameters(), lr=3e-3)
+        for _ in range(epochs):
+            for chosen in torch.randperm(len(targets)).split(64):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(inputs[chosen]), targets[chosen]).backward()
+                optimizer.step()
+
+    return kept(model, f"residual {seed} {epochs}", inputs, targets, fit)
+
+
+def kept(model: nn.Module, name: str, inputs: Tensor, targets: Tensor, fit: Callable[[], None]) -> nn.Module:
+    """The model with the parameters that fitting gives it, which are computed once for each name and data; in evaluation mode."""
+    data = b"".join(part.contiguous().numpy().tobytes() for part in (inputs.cpu(), targets.cpu()))
+    file = KEPT / f"{hashlib.sha256(name.encode() + data).hexdigest()[:24]}.pt"
+    if file.exists():
+        model.load_state_dict(torch.load(file))
+    else:
+        fit()
+        KEPT.mkdir(exist_ok=True)
+        torch.save(model.state_dict(), partial := file.with_suffix(f".{os.getpid()}"))
+        partial.rename(file)
     return model.eval()
 
 
@@ -109,8 +132,11 @@ def _enlarged(images: Tensor, targets: Tensor) -> Examples:
 def _trainer(kind: Kind, build: Callable[[int], nn.Module]) -> Callable[[Tensor, Tensor, int], nn.Module]:
     def train(inputs: Tensor, targets: Tensor, seed: int) -> nn.Module:
         model = build(seed)
-        controls.fit(model, inputs, targets, seed=seed, epochs=EPOCHS[kind])
-        return model.eval()
+
+        def fit() -> None:
+            controls.fit(model, inputs, targets, seed=seed, epochs=EPOCHS[kind])
+
+        return kept(model, f"{kind} {seed} {EPOCHS[kind]}", inputs, targets, fit)
 
     return train
 

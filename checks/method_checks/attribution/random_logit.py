@@ -128,7 +128,6 @@ class RandomLogit(Check):
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Explain each batch for its classes and for others, and compare."""
         explainer = resolve(subject, self.explainer)
-        seed = context.number("explainer")
         offsets: Tensor | None = None
         done = 0
         for batch in context.batches(self.split):
@@ -142,7 +141,9 @@ class RandomLogit(Check):
             reference = explained(context, explainer, view)
             again = explained(context, explainer, view, draw=1)
             maps = [
-                explainer.explain(view.at(view.features, view.rows, targets=targets), seed + number)
+                explainer.explain(
+                    view.at(view.features, view.rows, targets=targets), context.number("explainer", number)
+                )
                 for number, targets in enumerate(others)
             ]
             yield from _compared(view, reference, again, maps)

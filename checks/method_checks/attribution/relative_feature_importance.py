@@ -108,20 +108,22 @@ class RelativeFeatureImportance(Check):
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Take the three networks from the process's memory, or train them, and explain images, batch by batch."""
         explainer = for_other_network(resolve(subject, self.explainer))
-        seed = context.number("explainer")
+        seeds = [
+            context.number("explainer", draw) for draw in range(5)
+        ]  # no two maps that are compared share their noise
         for numbers in examples_of_own(subject, context, self.split, controls.TEST):
             _, held_out = scenes(context.seed)
             shown = held_out.chosen(list(numbers), subject.device)
             readers = {name: elsewhere(subject, name, trained(context.seed, name)) for name in READERS}
-            share_of = partial(_share_of, subject, explainer, seed, readers, shown)
-            needed, needs = share_of("object", shown.inputs)
-            covering, covers = share_of("scene", shown.inputs)
-            bare, is_bare = share_of("scene", shown.empty)
-            before, counts_before = share_of("scene-only", shown.empty)
+            share_of = partial(_share_of, subject, explainer, readers, shown, tuple(numbers))
+            needed, needs = share_of("object", shown.inputs, seeds[0])
+            covering, covers = share_of("scene", shown.inputs, seeds[1])
+            bare, is_bare = share_of("scene", shown.empty, seeds[2])
+            before, counts_before = share_of("scene-only", shown.empty, seeds[3])
             start = shown.inputs - shown.empty
             reader = readers["scene-only"].model
             patched = inert_patch(reader, shown.empty, start, shown.region, self.patch_steps)
-            after, counts_after = share_of("scene-only", patched)
+            after, counts_after = share_of("scene-only", patched, seeds[4])
             is_inert = relative_change(reader, shown.empty, patched) <= INERT
             yield LEFT_OUT.per_sample((~(needs & covers)).cpu().numpy())
             for quantity, found, counts in (
@@ -175,15 +177,16 @@ class RelativeFeatureImportance(Check):
 def _share_of(
     subject: Subject,
     explainer: Explainer | CustomExplainer,
-    seed: int,
     readers: Mapping[Reader, Subject],
     shown: Scenes,
+    numbers: tuple[int, ...],
     name: Reader,
     inputs: Tensor,
+    seed: int,
 ) -> tuple[Tensor, Tensor]:
     """G of each image for one of the networks, and whether it counts: rightly classified, with a map that is not empty."""
     targets = shown.digits if name == "object" else shown.directions
-    batch = Batch(inputs, targets, tuple(range(len(inputs))))
+    batch = Batch(inputs, targets, numbers)
     predicted = readers[name].outputs(batch).argmax(1)
     view = readers[name].view(batch, predicted)
     found, empty = share(view.as_map(explain_other(subject, explainer, view, seed)).abs(), shown.region)

@@ -152,11 +152,16 @@ class CanaryExposure(Check):
             yield EXPOSURE.per_sample(unknown, group="controls")
 
     def passes(self, subject: Subject, samples: int) -> Passes:
-        """One forward pass for each beginning of a candidate, as many as there can be at most."""
-        texts = sum(min(samples, len(subject.split(name))) for name in self.splits())
-        letters = len(self.alphabet)
-        heads = min(self.candidates, letters ** (self.secret_tokens - 1)) if letters else self.candidates
-        return Passes(forward=texts * heads)
+        """One forward pass for each beginning of a candidate, of which there are at most as many as candidates."""
+        counts = {name: min(samples, len(subject.split(name))) for name in self.splits()}
+        texts = [
+            text
+            for name, count in counts.items()
+            for text in _contents(sequences(subject, subject.batch(name, range(count))))
+        ]
+        places = range(-self.secret_tokens, -1)
+        letters = [set(self.alphabet) or {text[place] for text in texts if len(text) >= -place} for place in places]
+        return Passes(forward=len(texts) * min(self.candidates, math.prod(map(len, letters))))
 
     @classmethod
     def controls(cls) -> tuple[Control, ...]:

@@ -162,7 +162,7 @@ class Capacity(Check):
         like = sequences(subject, subject.batch(self.members, context.indices(self.members)[:LOOKED_AT]))
         (vocabulary,) = set(read(subject.model, like, subject.block, lambda logits, _: logits.shape[2]))
         task = _Task(like, self.tokens or int(like.lengths.max()) - 1, vocabulary, self.held_out)
-        parameters = sum(parameter.numel() for parameter in subject.model.parameters())
+        parameters = _parameters(subject)
         stored, excess, held_out = [], [], []
         for density in self.densities:
             found = task.trained(subject, context, round(density * parameters / task.entropy))
@@ -186,8 +186,18 @@ class Capacity(Check):
                 yield DATA_PER_CAPACITY.per_sample([])
 
     def passes(self, subject: Subject, samples: int) -> Passes:
-        """One forward pass for each held-out text; the trainings are not counted, as their cost is the training function's."""
-        return Passes(forward=min(samples, len(subject.split(self.non_members))))
+        """One forward pass for each string and each held-out text, and a training for each density.
+
+        How many strings there are depends on how many tokens the model predicts; here these are taken to be those of a few texts.
+        """
+        texts = sequences(subject, subject.batch(self.members, range(min(LOOKED_AT, len(subject.split(self.members))))))
+        vocabulary = max(2, int(texts.ids.max()) + 1)
+        task = _Task(texts, self.tokens or max(1, int(texts.lengths.max()) - 1), vocabulary, self.held_out)
+        cost = Passes(forward=min(samples, len(subject.split(self.non_members))) + len(self.densities) * self.held_out)
+        for density in self.densities:
+            strings = round(density * _parameters(subject) / task.entropy)
+            cost += Passes(forward=strings) + Passes.of_trainings(subject, 1, strings)
+        return cost
 
     @classmethod
     def controls(cls) -> tuple[Control, ...]:
@@ -207,6 +217,11 @@ class Capacity(Check):
                 "Capacity is measured by training on random strings; name a training function or recipe under `train:`."
             )
         return ""
+
+
+def _parameters(subject: Subject) -> int:
+    """How many parameters the model has; shared ones count once."""
+    return sum(parameter.numel() for parameter in subject.model.parameters())
 
 
 def plateau_gap(first: float, second: float) -> float:

@@ -64,13 +64,6 @@ LOSS_RATIO = Quantity(
     "The model's mean loss on its non-members, as a multiple of the shadow models' on theirs: 1 when they were trained alike.",
     range=(0.0, float("inf")),
 )
-MISSING = Quantity(
-    "non_members_missing",
-    "exact",
-    "How many more non-members must be drawn before a threshold can be fixed at this rate.",
-    unit="examples",
-    range=(0.0, float("inf")),
-)
 
 ATTACKS = ("lira-online", "lira-offline", "rmia-online", "rmia-offline")
 """The attacks that need shadow models; `confidence` needs none."""
@@ -99,13 +92,13 @@ class LikelihoodRatioAttack(Check):
 
     Assumptions:
         The members are what the model was trained on, the non-members were never used for it, and both are independent draws of one
-        distribution; what the loss attack refuses is refused here too. The training function trains as the model was trained, and
-        on nothing but what it is given: where the model's loss on non-members differs much from the shadows', a passed attack
-        proves little, and a bound on `held_out_loss_ratio` withholds the verdict. Shadow models that are all the same are refused. The
+        distribution; what the loss attack refuses is refused here too. The training function trains as the model was trained, and on
+        nothing but what it is given: where the model's loss on non-members differs much from the shadows', a passed attack proves
+        little, and a bound on `held_out_loss_ratio` withholds the verdict. Shadow models that are all the same are refused. The
         attacker knows the recipe and the distribution of the data, and all members that are not in the pool. The interval is over
-        examples, given this one model and these shadows; other models of the recipe are seen in `shadow_auc`. An attack whose
-        scores are all equal measures nothing, and neither does a rate for which there are too few non-members; the relative attacks
-        need a third more of these, for their population.
+        examples, given this one model and these shadows; other models of the recipe are seen in `shadow_auc`. An attack whose scores
+        are all equal measures nothing, and neither does a rate for which there are too few non-members; the relative attacks need a
+        third more of these, for their population.
 
     Cost:
         The trainings, which the stated passes leave out, since nobody knows their length: `shadows` of them, stacked where the subject
@@ -132,7 +125,6 @@ class LikelihoodRatioAttack(Check):
         SHADOW_SPREAD,
         LOSS_RATIO,
         BLIND_AUC,
-        MISSING,
     )
     gates: ClassVar[tuple[str, ...]] = ("blind_auc", "held_out_loss_ratio")
 
@@ -190,7 +182,6 @@ class LikelihoodRatioAttack(Check):
         refuse_constant(np.concatenate([groups.members, groups.non_members]), "confidence")
         refuse_reversed(groups.members, groups.non_members, "lower confidences", self.splits())
         yield from self._rates("confidence", groups.members, groups.non_members)
-        yield MISSING.exact(max(0, non_members_needed(self.false_positive_rate) - groups.non_members.size))
         found = ensemble.shadows(context, subject, *self.splits(), self.shadows)
         references, trained_on = found.confidences.numpy(), found.membership.numpy()
         _refuse_alike(references)
@@ -209,8 +200,11 @@ class LikelihoodRatioAttack(Check):
 
     def _rates(self, attack: str, members: Floats, non_members: Floats) -> Iterator[Yielded]:
         guessed, wrongly = guesses(members, non_members, self.false_positive_rate)
-        yield TRUE_POSITIVE_RATE.per_sample(guessed, attack=attack)
-        yield FALSE_POSITIVE_RATE.per_sample(wrongly, attack=attack)
+        needs = None if guessed.size else non_members_needed(self.false_positive_rate)
+        if needs and attack.startswith("rmia"):
+            needs = -(-4 * needs // 3)  # a quarter of the non-members is its population
+        yield TRUE_POSITIVE_RATE.per_sample(guessed, needs=needs, attack=attack)
+        yield FALSE_POSITIVE_RATE.per_sample(wrongly, needs=needs, attack=attack)
 
     def _attacked(
         self, target: Floats, is_member: NDArray[np.bool_], references: Floats, trained_on: NDArray[np.bool_]

@@ -39,13 +39,6 @@ FALSE_POSITIVE_RATE = Quantity(
     "proportion",
     "The share of the other half of the non-members that score above that threshold.",
 )
-MISSING = Quantity(
-    "non_members_missing",
-    "exact",
-    "How many more non-members must be drawn before a threshold can be fixed at this rate.",
-    unit="examples",
-    range=(0.0, float("inf")),
-)
 
 SCORES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "confidence": confidence.logit_scaled_confidence,
@@ -73,8 +66,7 @@ class MembershipInference(Check):
         `membership_auc` is the chance that a member scores above a non-member, ties counted one half. `true_positive_rate` is the
         share of members above a threshold that is fixed beforehand on every second drawn non-member: with `n` of these it is the
         `floor(false_positive_rate (n + 1))`-th largest score, so that a fresh non-member exceeds it with at most the chosen probability.
-        `false_positive_rate` is the share of the remaining non-members above it. `non_members_missing` says how many more must be
-        drawn where they are too few for a threshold. `blind_auc` is the same area for a classifier
+        `false_positive_rate` is the share of the remaining non-members above it. `blind_auc` is the same area for a classifier
         that sees inputs and labels but never the model: far from 0.5 it says that members and non-members come from
         different distributions, and then no verdict on the model is possible. It scores each block of examples after
         training on the blocks before, and chooses between logistic regression and boosted trees by their success so far; it looks at
@@ -83,13 +75,13 @@ class MembershipInference(Check):
     Assumptions:
         The members are what the model was trained on, the non-members were never used for it, and both are independent draws of one
         distribution. If the drawn splits share more inputs than the members share among themselves, the check refuses. Label noise or
-        any other treatment must have happened before the split. The verdict is about this one trained model, and about
-        this one attack: a small area does not say that a stronger attack, one with reference models for instance, finds nothing.
-        A bound of 0.55 on both areas leaves a sound model undecided in about one run in ten with 1,000 examples of each split, in one
-        of a hundred with 1,500. The threshold needs `1 / false_positive_rate - 1` non-members in its half, 197 drawn ones for
-        1 %, 1,997 for 0.1 %; with fewer, both rates are reported on no samples, and a criterion on them is inconclusive. A score
-        that is the same for all examples is refused, and so are members that score below the non-members (splits exchanged, or
-        other labels), and data that changes each time it is read. Overlap is looked for among the drawn examples only.
+        any other treatment must have happened before the split. The verdict is about this one trained model, and about this one
+        attack: a small area does not say that a stronger attack, one with reference models for instance, finds nothing. A bound of
+        0.55 on both areas leaves a sound model undecided in about one run in ten with 1,000 examples of each split, in one of a
+        hundred with 1,500. The threshold needs `1 / false_positive_rate - 1` non-members in its half, 197 drawn ones for 1 %, 1,997
+        for 0.1 %; with fewer, both rates are reported on no samples, and a criterion on them is inconclusive and says how many it
+        needs. A score that is the same for all examples is refused, and so are members that score below the non-members (splits
+        exchanged, or other labels), and data that changes each time it is read. Overlap is looked for among the drawn examples only.
 
     Cost:
         One forward pass for each drawn example, no backward pass. The blind classifier takes one to five seconds of one CPU core, more
@@ -113,7 +105,6 @@ class MembershipInference(Check):
         BLIND_AUC,
         TRUE_POSITIVE_RATE,
         FALSE_POSITIVE_RATE,
-        MISSING,
     )
     gates: ClassVar[tuple[str, ...]] = ("blind_auc",)
 
@@ -151,9 +142,9 @@ class MembershipInference(Check):
         refuse_constant(np.concatenate([members, non_members]), self.score)
         refuse_reversed(members, non_members, _WORSE[self.score], self.splits())
         guessed, wrongly = guesses(members, non_members, self.false_positive_rate)
-        yield TRUE_POSITIVE_RATE.per_sample(guessed)
-        yield FALSE_POSITIVE_RATE.per_sample(wrongly)
-        yield MISSING.exact(max(0, non_members_needed(self.false_positive_rate) - non_members.size))
+        needs = None if guessed.size else non_members_needed(self.false_positive_rate)
+        yield TRUE_POSITIVE_RATE.per_sample(guessed, needs=needs)
+        yield FALSE_POSITIVE_RATE.per_sample(wrongly, needs=needs)
         for block in groups.blind(self.blind_blocks):
             yield BLIND_AUC.two_groups(*block)
 

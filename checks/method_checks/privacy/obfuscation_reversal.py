@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from method_cards.data import Batch
     from method_cards.measurement import Yielded
     from method_cards.subject import Subject
 
@@ -148,7 +149,7 @@ class ObfuscationReversal(Check):
             images = images_of(subject, batch, self.split)
             obfuscated = released(subject, batch, self.saved, context.number("release", number))
             start = starting_from(obfuscated, images)
-            found = reverse(obfuscated, start)
+            found = reverse(batch, obfuscated, start)
             yield WITHOUT_OBFUSCATION.per_sample(_hits(originals, images, batch.targets))
             yield IN_OBFUSCATED_GALLERY.per_sample(_hits(hidden, obfuscated, batch.targets))
             yield AFTER_REVERSAL.per_sample(_hits(originals, found, batch.targets))
@@ -178,13 +179,13 @@ class ObfuscationReversal(Check):
 
     def _reversal(
         self, subject: Subject, originals: Gallery, hidden: Gallery, context: Context
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """From released images, and where to begin, to what is behind them."""
+    ) -> Callable[[Batch, Tensor, Tensor], Tensor]:
+        """From examples as released, and where to begin, to what is behind them; only their other inputs are looked at."""
         if self.reversal == "learned":
             inverse = LearnedInverse(hidden.images, originals.images, self.ridge)
-            return lambda obfuscated, _start: inverse(obfuscated)
-        return lambda obfuscated, start: by_gradient(
-            subject.adapter.outputs,
+            return lambda _batch, obfuscated, _start: inverse(obfuscated)
+        return lambda batch, obfuscated, start: by_gradient(
+            lambda images: subject.adapter.outputs_at(images, batch.inputs),
             obfuscated,
             start,
             steps=self.steps,

@@ -259,6 +259,16 @@ def test_the_same_seed_gives_the_same_result() -> None:
     assert one == pytest.approx(other, rel=0.05)
 
 
+def test_the_trainings_are_part_of_the_cost() -> None:
+    """With a recipe each string is trained on as often as that says; forward passes are those that the run makes."""
+    recipe = Recipe(partial(causal.bigrams, 8), 3, 64, 0.1, loss="next-token")
+    check = Capacity(densities=(20.0, 40.0), held_out=32)
+    cost = check.passes(trained_by(recipe, causal.bigrams(8)), 40)
+    strings = round(20 * 64 / 15) + round(40 * 64 / 15)
+    assert (cost.forward, cost.backward, cost.trainings) == (40 + 2 * 32 + strings, 3 * strings, 2)
+    assert check.passes(trained_by(lambda *_: causal.bigrams(8), causal.bigrams(8)), 40).trainings == 2
+
+
 def test_what_cannot_be_measured_is_refused() -> None:
     """NaN, sets of one string, densities too near each other and a missing training function are told."""
     with pytest.raises(CheckError, match="NaN or infinite"):

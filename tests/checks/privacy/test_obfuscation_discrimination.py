@@ -196,6 +196,6 @@ def test_parameters_that_mean_nothing_are_refused() -> None:
             ObfuscationDiscrimination(**wrong)
     with pytest.raises(ValidationError, match="or neither"):
         ObfuscationDiscrimination(utility_train="a")
-    assert ObfuscationDiscrimination(**USE).splits() == ("test", "gallery", "lit_train", "lit_test")
+    assert ObfuscationDiscrimination(**USE).splits() == ("test", "gallery", "use_train", "use_test")
     other = Subject("other", "image-classification", nn.Flatten().eval(), {"test": small(nn.Identity()).split("test")})
     assert "image-to-image" in ObfuscationDiscrimination().not_applicable(other)

@@ -273,6 +273,32 @@ def test_an_image_of_another_size_is_searched_from_its_enlargement() -> None:
     assert series(found, "identified_after_reversal").n == 12
 
 
+class Masked(nn.Module):
+    """One cell, where a mask says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = pixelation(32, 1, 1)
+
+    def forward(self, pixel_values: Tensor, mask: Tensor) -> Tensor:
+        return torch.where(mask, self.cells(pixel_values), pixel_values)
+
+
+def test_other_inputs_of_the_obfuscation_go_with_each_image() -> None:
+    """An obfuscation that takes a mask by name is reversed with the mask of each image."""
+    plain = small(pixelation(32, 1, 1))
+    data = {}
+    for name in ("gallery", "test"):
+        images, people = plain.split(name).take(range(len(plain.split(name))))
+        assert isinstance(images, Tensor)
+        mask = torch.zeros_like(images, dtype=torch.bool)
+        mask[len(images) // 2 :] = True
+        data[name] = ({"pixel_values": images, "mask": mask}, people)
+    found = measured(Subject("masked", "image-to-image", Masked().eval(), data), steps=3)
+    errors = series(found, "psnr", image="obfuscated").values
+    assert sorted(errors > 40) == [False] * 6 + [True] * 6
+
+
 def test_psnr_is_its_definition() -> None:
     """Ten times the logarithm of one over the mean squared error; 100 for equal images."""
     images = torch.zeros(2, 1, 2, 2)

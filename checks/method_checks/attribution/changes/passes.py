@@ -26,13 +26,29 @@ def outputs_of(view: View, count: int, variant: Callable[[int], Tensor]) -> Tens
     Returns:
         ``(variant, batch, class)``.
     """
+    return outputs_in_blocks(
+        view, count, lambda first, last: torch.stack([variant(number) for number in range(first, last)])
+    )
+
+
+def outputs_in_blocks(view: View, count: int, variants: Callable[[int, int], Tensor]) -> Tensor:
+    """The same for variants that are best made several at once.
+
+    Args:
+        view: The examples.
+        count: How many variants of each there are.
+        variants: ``variants(first, last)`` gives the features of all examples in these variants, ``(last - first, batch, ...)``.
+
+    Returns:
+        ``(variant, batch, class)``.
+    """
     together = max(1, view.block // max(1, len(view.features)))
     found = []
     with torch.no_grad():
         for first in range(0, count, together):
-            chosen = [variant(number) for number in range(first, min(count, first + together))]
-            logits = view.outputs(torch.cat(chosen), view.rows.repeat(len(chosen)))
-            found.append(logits.reshape(len(chosen), len(view.features), -1))
+            features = variants(first, min(count, first + together))
+            logits = view.outputs(features.flatten(0, 1), view.rows.repeat(len(features)))
+            found.append(logits.reshape(*features.shape[:2], -1))
     return torch.cat(found)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar
 
 from method_cards.lazy import torch
 from method_checks.attribution.changes.draws import Draws
-from method_checks.attribution.changes.passes import outputs_of
+from method_checks.attribution.changes.passes import outputs_in_blocks
 from method_checks.attribution.changes.substrates import IMAGE, Substrate, remover
 from method_checks.attribution.explainers.shared import explained, settings_of
 from method_checks.attribution.maps.pictured import INPUT, class_names, inputs_of, side_by_side
@@ -225,8 +225,9 @@ class Removal:
         if not gone.shape[1]:
             nothing = torch.empty(gone.shape, device=gone.device)
             return Curve(nothing, nothing, nothing, nothing.bool())
-        logits = outputs_of(
-            view, gone.shape[1], lambda step: remove(self._mask(places < gone[:, step : step + 1]))
+        steps = gone.T[:, :, None]
+        logits = outputs_in_blocks(
+            view, len(steps), lambda first, last: remove(self._mask(places < steps[first:last]))
         ).transpose(0, 1)
         chosen = view.targets[:, None, None].expand(-1, gone.shape[1], 1)
         return Curve(
@@ -242,7 +243,8 @@ class Removal:
         return found if self._groups is None else group_means(found, self._groups)
 
     def _mask(self, removed: Tensor) -> Tensor:
-        return (removed if self._groups is None else removed[:, self._groups]).reshape(self._shape)
+        each = removed if self._groups is None else removed[..., self._groups]
+        return each.reshape(*removed.shape[:-1], *self._shape[1:])
 
     def _ties(self, number: int) -> Tensor:
         return Draws.shared(self._context, self._view.batch, "order", number).bits(0, self.content.shape[1])

@@ -32,12 +32,15 @@ REFERENCE = 256
 NOISE = 0.01
 """Standard deviation of the noise on imputed pixels, in units of the input (rong2022consistent)."""
 
+TOGETHER = 2**17
+"""How many numbers gaps are filled among at once, where one variant of the images has fewer."""
+
 IMAGE = 4
 """How many axes a batch of images has."""
 
 
 def remover(context: Context, view: View, split: str, substrate: Substrate) -> Callable[[Tensor], Tensor]:
-    """A function from removed positions, bool in the shape of the maps, to the features that are left.
+    """A function from removed positions, bool in the shape of the maps, to the features that are left; for several variants at once, too.
 
     Raises:
         CheckError: There is no such substrate for these features.
@@ -51,7 +54,7 @@ def remover(context: Context, view: View, split: str, substrate: Substrate) -> C
     if substrate == "imputation":
         draws = Draws.shared(context, view.batch, "imputation")
         noise = NOISE * draws.normal(0, features[0].numel()).reshape(features.shape).to(features)
-        return lambda removed: impute(features, removed) + noise * removed[:, None]
+        return lambda removed: imputed(features, removed) + noise * removed.unsqueeze(-3)
     if substrate == "blur":
         there = blurred(features)
     elif substrate == "mask":
@@ -61,6 +64,24 @@ def remover(context: Context, view: View, split: str, substrate: Substrate) -> C
     else:
         there = context.once(("removal", "mean", split, context.indices(split)), lambda _: _mean(context, split))
     return lambda removed: torch.where(view.spread(removed), there, features)
+
+
+def imputed(images: Tensor, removed: Tensor) -> Tensor:
+    """What `impute` gives for each of several masks of the same images, as many at once as stay in the processor's cache.
+
+    Args:
+        images: ``(batch, channel, height, width)``.
+        removed: Bool ``(*variant, batch, height, width)``.
+
+    Returns:
+        ``(*variant, batch, channel, height, width)``.
+    """
+    masks = removed.reshape(-1, *removed.shape[-3:])
+    found = [
+        impute(images.repeat(len(some), 1, 1, 1), some.flatten(0, 1))
+        for some in masks.split(max(1, TOGETHER // max(1, images.numel())))
+    ]
+    return torch.cat(found).reshape(*removed.shape[:-2], *images.shape[1:])
 
 
 def blurred(images: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from method_cards.lazy import torch
 from method_checks.memorization.sequences.tokens import Sequences, log_probabilities, read
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
 
 
@@ -76,24 +78,30 @@ def rank(
     Returns:
         1 to ``space.compared``; ties are counted against the secret, so a p-value made of it is never too small.
     """
-    secret = canary[-len(space.alphabets) :]
+    secret, lasts = canary[-len(space.alphabets) :], space.alphabets[-1]
     if space.size <= space.limit:
-        surprise = _surprise(model, canary, space.all_heads(), space.alphabets[-1], like, block)
-        own = surprise[(space.all_heads() == secret[:-1]).all(1).nonzero()[0, 0], _place(space, secret[-1])]
+        heads = space.all_heads()
+        surprise = torch.cat([table for _, table in _surprises(model, canary, heads, lasts, like, block)])
+        own = surprise[(heads == secret[:-1]).all(1), lasts == secret[-1]]
         return int((surprise <= own).sum())
     candidates = torch.cat([secret[None], space.draw(space.limit - 1, generator)])
     heads, of = torch.unique(candidates[:, :-1], dim=0, return_inverse=True)
-    last = torch.searchsorted(space.alphabets[-1], candidates[:, -1].contiguous())
-    surprise = _surprise(model, canary, heads, space.alphabets[-1], like, block)[of, last]
-    return int((surprise <= surprise[0]).sum())
+    last = torch.searchsorted(lasts, candidates[:, -1].contiguous())
+    found = torch.empty(len(candidates), dtype=torch.float64, device=canary.device)
+    for start, table in _surprises(model, canary, heads, lasts, like, block):
+        here = (of >= start) & (of < start + len(table))
+        found[here] = table[of[here] - start, last[here]]
+    return int((found <= found[0]).sum())
 
 
-def _place(space: Space, token: Tensor) -> int:
-    return int((space.alphabets[-1] == token).nonzero()[0, 0])
+def _surprises(
+    model: nn.Module, canary: Tensor, heads: Tensor, lasts: Tensor, like: Sequences, block: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Negative log-likelihood in nats given the prefix of each head with each last token, block by block of heads.
 
-
-def _surprise(model: nn.Module, canary: Tensor, heads: Tensor, lasts: Tensor, like: Sequences, block: int) -> Tensor:
-    """Negative log-likelihood in nats given the prefix of each head with each last token, ``(head, last)``."""
+    Yields:
+        The number of the first head of the block, and the block's ``(head, last)`` float64.
+    """
     prefix = canary[: len(canary) - heads.shape[1] - 1]
 
     def use(logits: Tensor, texts: Sequences) -> Tensor:
@@ -103,5 +111,7 @@ def _surprise(model: nn.Module, canary: Tensor, heads: Tensor, lasts: Tensor, li
         end = places[:, -1].double()
         return -(beginning[:, None] + end[:, lasts] - end.logsumexp(1, keepdim=True))
 
-    texts = like.of(torch.cat([prefix.expand(len(heads), -1), heads], dim=1))
-    return torch.cat(read(model, texts, block, use))
+    for start in range(0, len(heads), block):
+        part = heads[start : start + block]
+        texts = like.of(torch.cat([prefix.expand(len(part), -1), part], dim=1))
+        yield start, torch.cat(read(model, texts, block, use))

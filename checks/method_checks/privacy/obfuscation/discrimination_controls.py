@@ -26,7 +26,7 @@ def halves(seed: int) -> Subject:
 
 def private_halves(seed: int) -> Subject:
     """DP-Pix with the same two cells."""
-    return _subject("private-two-cells", private_pixelation(SIDE, 1, 2, 1.0, 16), seed)
+    return _subject("private-two-cells", private_pixelation(SIDE, 1, 2, 2.0, 16), seed)
 
 
 def quarters(seed: int) -> Subject:
@@ -57,7 +57,7 @@ def _subject(name: str, operator: nn.Module, seed: int, contrast: float = 0.12) 
         name,
         "image-to-image",
         operator,
-        {"test": test, "gallery": known, "lit_train": lit(known), "lit_test": lit(test)},
+        {"test": test, "gallery": known, "use_train": lit(known), "use_test": lit(test)},
     )
 
 
@@ -67,7 +67,7 @@ def lit(pictures: Pictures) -> Pictures:
     return images, (images[..., : SIDE // 2].sum((1, 2, 3)) > images[..., SIDE // 2 :].sum((1, 2, 3))).long()
 
 
-USE = {"utility_train": "lit_train", "utility_test": "lit_test"}
+USE = {"utility_train": "use_train", "utility_test": "use_test"}
 """The parameters with which utility is measured on these subjects."""
 
 CONTROLS = (
@@ -80,7 +80,7 @@ CONTROLS = (
     Control(
         "private-two-cells",
         "sound",
-        "DP-Pix with the same two cells, with noise that hides a change of 16 pixels at a budget of 1 for each cell.",
+        "DP-Pix with the same two cells, with noise that hides a change of 16 pixels at a budget of 2 for each cell.",
         private_halves,
     ),
     Control(
