@@ -196,8 +196,9 @@ class Extraction(Check):
                 longest = int(sequences(subject, subject.batch(name, first)).lengths.max())
                 if longest < wanted:
                     return (
-                        f'The first {len(first)} texts of "{name}" have at most {longest} tokens, and {wanted} are needed, {self.prefix_tokens} to '
-                        f"give and {self.suffix_tokens} to reproduce; give longer texts, or a card of your own with smaller numbers."
+                        f'The first {len(first)} texts of "{name}" have at most {longest} tokens, and {wanted} are needed, '
+                        f"{self.prefix_tokens} to give and {self.suffix_tokens} to reproduce; give longer texts, or a card of your own "
+                        "with smaller numbers."
                     )
         return ""
 
