@@ -90,8 +90,8 @@ class DatamodelScore(Check):
 
     Cost:
         Two trainings for each half and one for each model that influences are taken from; of a training function nobody knows how
-        long it takes. A pass of the test examples through each model, and gradients of training and test examples. Inner products of gradients are
-        exact while these fit into a gigabyte, else projected at random to 4,096 dimensions.
+        long it takes. A pass of the test examples through each model, and gradients of training and test examples. Inner products
+        of gradients are exact while these fit into a gigabyte, else projected at random to 4,096 dimensions.
 
     Departures from the paper:
         Park et al. average TRAK over models that were trained on subsets, and use random projections throughout; here one model

@@ -123,7 +123,7 @@ class SelfInfluence(Check):
         return ""
 
     def passes(self, subject: Subject, samples: int) -> Passes:
-        """Every example through the subject's model, through each checkpoint forward and backward, and the training where it is followed anew."""
+        """All examples through the model, and each checkpoint forward and backward; the training, where it is followed anew."""
         drawn = min(samples, len(subject.split(self.split)))
         anew = subject.recipe is not None and not (self.verified and subject.checkpoints)
         training = Passes.of_trainings(subject, 1, drawn) if anew else Passes()
