@@ -3,6 +3,7 @@
 Everything is timed side by side in one process, in CPU seconds of one thread (on a GPU: wall seconds), no early stopping. For each check:
 
 * floor: the forward and backward passes that its definition needs (`Check.passes`), at the best block, as measured before and after.
+  Passes of a smooth network count as those of the network, although Softplus costs more than ReLU.
 * ours: the check, all of its measurements, nulls and pictures included.
 * peer: Quantus 0.6 or Captum 0.9 on the same examples with the settings named. It answers less: one seed, no null, no interval.
 
@@ -217,6 +218,13 @@ CASES = (
         {
             "D": {"Quantus patch=4 n=10": infidelity(4, 10), "Captum n=200": captum_infidelity(200)},
             "R": {"Quantus patch=16 n=1": infidelity(16, 1), "Captum n=15": captum_infidelity(15)},
+        },
+    ),
+    Case(
+        "attribution/smooth-activation",
+        {
+            "D": {"explainer": GRADIENT, "draws": 60, "points": 10},
+            "R": {"explainer": GRADIENT, "draws": 15, "points": 2},
         },
     ),
     Case(

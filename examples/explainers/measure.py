@@ -63,12 +63,12 @@ def cards() -> list[str]:
     return [loaded.card.id for loaded in Catalog.installed() if loaded.family == "attribution"]
 
 
-def measure(name: str, folder: str) -> list[dict[str, Any]]:
-    """Run one subject; gives one entry for each prescription that has a check of its own."""
+def measure(name: str, folder: str, only: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """Run one subject; gives one entry for each prescription that has a check of its own, or for these alone."""
     torch.set_num_threads(1)
     given = Project.load(folder)
     try:
-        record, _ = run(given, name, Options(device="cpu", seed=0, time_limit=LIMIT))
+        record, _ = run(given, name, Options(device="cpu", seed=0, time_limit=LIMIT, only=only))
     except InputError as error:
         return [{"model": name.partition(".")[0], "explainer": name.partition(".")[2], "refused": str(error)}]
     return entries(name, record, given.catalog)
@@ -122,6 +122,8 @@ def main() -> None:
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help="where the results are kept; those of other pairs stay"
     )
+    parser.add_argument("--only", nargs="*", default=[], help="measure these prescriptions alone, by their full ids")
+    parser.add_argument("--errored", action="store_true", help="measure again what could not be measured")
     options = parser.parse_args()
     folder = HERE / "records" / "project"
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,16 +138,31 @@ def main() -> None:
     found: list[dict[str, Any]] = (
         json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else []
     )
+    wanted = {name: tuple(options.only) for name in names}
+    if options.errored:
+        errored = [item for item in found if item.get("outcome") == "errored"]
+        wanted = {
+            name: tuple(item["prescription"] for item in errored if f"{item['model']}.{item['explainer']}" == name)
+            for name in names
+        }
+        wanted = {name: only for name, only in wanted.items() if only}
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(measure, name, str(folder)): name for name in names}
+        futures = {pool.submit(measure, name, str(folder), only): name for name, only in wanted.items()}
         for number, future in enumerate(as_completed(futures), 1):
             name = futures[future]
-            pair = tuple(name.split(".", 1))
-            found = [item for item in found if (item["model"], item["explainer"]) != pair] + future.result()
+            new = future.result()
+            again = {(name, item.get("prescription", "")) for item in new} if wanted[name] else set()
+            found = [item for item in found if not _replaced(item, name, again)] + new
             order = {name: position for position, name in enumerate(given["subjects"])}
             found.sort(key=lambda item: order[f"{item['model']}.{item['explainer']}"])
             options.results.write_text(json.dumps(found, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
-            print(f"[{number}/{len(names)}] {name}", flush=True)
+            print(f"[{number}/{len(wanted)}] {name}", flush=True)
+
+
+def _replaced(item: dict[str, Any], name: str, again: set[tuple[str, str]]) -> bool:
+    """Whether an entry is of this subject, and was measured again; all of a subject's were, where none are named."""
+    subject = f"{item['model']}.{item['explainer']}"
+    return subject == name and (not again or (subject, item.get("prescription", "")) in again)
 
 
 if __name__ == "__main__":

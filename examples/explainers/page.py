@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from notes import NOTES, NULLS, expected
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 PAGE = HERE.parents[1] / "site" / "evidence" / "explainers.md"
@@ -36,13 +38,20 @@ hide: [navigation, toc]
 
 Each cell is one run of one check on one model and one explanation method, as `method-cards run` makes it: 128 examples unless the card
 asks for more, seed 0, one thread. The bounds are those of the cards; how often each check is right on subjects with a known answer stands
-on its own page. Made by `python measure.py && python page.py` in `examples/explainers`.
+on the page of its card. Made by `python measure.py && python page.py` in `examples/explainers`.
 
 **✓** passed, **✗** failed, **~** inconclusive, **⊘** invalid (a condition of the check does not hold), **·** not applicable,
 **!** the check could not measure. Point at a mark to read the numbers. A column of ✓ is no seal: a check that passes has found no fault
 of the kind that it looks for.
 
-`edges`, `inputs` and `noise` know nothing of the model. They are here to be found out.
+`edges`, `inputs` and `noise` know nothing of the model. They are here to be found out; what they pass all the same is listed
+[below](#what-knows-no-model-and-passes).
+"""
+
+NULLS_HEAD = """## What knows no model and passes
+
+No single check refutes every map. How many prescriptions each null explainer fails, passes and leaves without a verdict, and which it
+passes, with the reason that the check says nothing against it:
 """
 
 Entry = dict[str, Any]
@@ -54,10 +63,11 @@ def page(entries: Sequence[Entry]) -> str:
     for model, title in MODELS.items():
         own = [entry for entry in entries if entry["model"] == model and "prescription" in entry]
         if own:
-            parts += [f"## {title}\n", table(own), ""]
+            parts += [f"## {title}\n", table(own), "", *remarks(model, own)]
     waiting = [title for model, title in MODELS.items() if model not in {entry["model"] for entry in entries}]
     if waiting:
         parts += ["## Not measured yet\n", *(f"- {title}" for title in waiting), ""]
+    parts += [*nulls(entries), *unmeasured(entries)]
     refused = [entry for entry in entries if "refused" in entry]
     if refused:
         parts.append("## What was refused\n")
@@ -96,6 +106,69 @@ def cell(entry: Entry | None) -> str:
     return (
         f'<span class="mc-cell mc-{outcome}" role="img" aria-label="{outcome}" title="{told}">{MARKS[outcome]}</span>'
     )
+
+
+def remarks(model: str, own: Sequence[Entry]) -> list[str]:
+    """What a reader should know of some rows of a model's table, where the numbers bear it out."""
+    found = []
+    for note in NOTES:
+        row = {
+            entry["explainer"]: {
+                criterion["measurement"]: criterion["interval"][0]
+                for criterion in entry["criteria"]
+                if criterion["interval"] is not None
+            }
+            for entry in own
+            if entry["prescription"].endswith(f"/{note.slug}")
+        }
+        try:
+            if note.model == model and note.holds(row):
+                found.append(f"- *{note.slug.replace('-', ' ')}*. {note.text.format(**row)}")
+        except KeyError:  # not measured
+            continue
+    return [*found, ""] if found else []
+
+
+def nulls(entries: Sequence[Entry]) -> list[str]:
+    """What explainers that know nothing of the model pass."""
+    lines = [
+        NULLS_HEAD,
+        "| model | explainer | failed | passed | no verdict |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    passed: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for model in MODELS:
+        for explainer in NULLS:
+            own = [entry for entry in entries if (entry["model"], entry["explainer"]) == (model, explainer)]
+            outcomes = [entry["outcome"] for entry in own if entry.get("outcome", "not_applicable") != "not_applicable"]
+            if not outcomes:
+                continue
+            counts = outcomes.count("failed"), outcomes.count("passed")
+            lines.append(f"| {model} | `{explainer}` | {counts[0]} | {counts[1]} | {len(outcomes) - sum(counts)} |")
+            for entry in own:
+                if entry["outcome"] == "passed":
+                    slug = entry["prescription"].partition("/")[2]
+                    reason = expected(entry["check"], slug, explainer) or "**no reason is known: look into it**"
+                    passed.setdefault((entry["check"], reason), {}).setdefault(f"`{explainer}`", []).append(model)
+    lines += ["", "| check | who passes | why |", "| --- | --- | --- |"]
+    for (check, reason), who in sorted(passed.items()):
+        told = "; ".join(f"{explainer} ({', '.join(dict.fromkeys(models))})" for explainer, models in who.items())
+        lines.append(f"| {check.partition('/')[2]} | {told} | {reason} |")
+    return [*lines, ""] if passed else []
+
+
+def unmeasured(entries: Sequence[Entry]) -> list[str]:
+    """Why some cells have no verdict at all."""
+    reasons: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.get("outcome") == "errored":
+            reason = entry["reason"].removeprefix("The check could not measure: ")
+            cell = f"`{entry['explainer']}` on {entry['model']}: {entry['check'].partition('/')[2]}"
+            reasons.setdefault(reason, []).append(cell)
+    if not reasons:
+        return []
+    told = [f"- {html.escape(reason)} ({'; '.join(dict.fromkeys(cells))})" for reason, cells in sorted(reasons.items())]
+    return ["## What could not be measured\n", *told, ""]
 
 
 def numbers(criterion: Entry) -> str:
