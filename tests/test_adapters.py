@@ -23,6 +23,7 @@ from method_cards.errors import CheckError, InputError
 from method_cards.execution import Options, Silent, measure
 from method_cards.measurement import Measurements
 from method_cards.project import Project
+from method_cards.registry import Registry
 from method_cards.subject import Subject
 from method_checks.attribution.completeness import Completeness
 from method_checks.attribution.explainers import Gradient, IntegratedGradients
@@ -260,6 +261,21 @@ def test_what_needs_classes_or_a_loss_does_not_apply_to_them(task: str) -> None:
     with pytest.raises(CheckError, match="has no loss"):
         subject.losses(subject.batch("test", range(3)))
     assert pace.measured(subject, "test") is not None
+
+
+def test_of_all_bundled_checks_only_their_own_apply_to_them() -> None:
+    """Whatever a subject offers, a check that was not made for an encoder or an obfuscation says so before anything is run."""
+    own = {
+        "image-feature-extraction": {"memorization/deja-vu"},
+        "image-to-image": {"privacy/obfuscation-discrimination", "privacy/obfuscation-reversal"},
+    }
+    for task, expected in own.items():
+        model = Encoder() if task == "image-feature-extraction" else nn.AvgPool2d(2)
+        subject = pictures(task, model)
+        subject.reference = model
+        subject.train = lambda _inputs, _targets, _seed, model=model: model
+        entries = [entry for entry in Registry.installed() if entry.distribution.startswith("method-cards ")]
+        assert {entry.id for entry in entries if not entry.load()().not_applicable(subject)} == expected
 
 
 # Text classification

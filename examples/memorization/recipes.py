@@ -21,7 +21,7 @@ def _language_model() -> nn.Module:
         GPT2Config(
             vocab_size=splits.WORDS,
             n_positions=splits.LENGTH,
-            n_embd=64,
+            n_embd=32,
             n_layer=2,
             n_head=4,
             bos_token_id=0,
@@ -43,7 +43,7 @@ cancer_regularised = replace(cancer_overfitted, epochs=6, learning_rate=0.02, we
 
 text_overfitted = Recipe(
     _language_model,
-    epochs=40,
+    epochs=100,
     batch_size=50,
     learning_rate=3e-3,
     optimizer="adamw",
@@ -82,7 +82,7 @@ def build_cancer_regularised() -> nn.Module:
 
 
 def build_text_overfitted() -> nn.Module:
-    """Sees each sentence 40 times."""
+    """Sees each sentence 100 times."""
     return _trained("text_overfitted", "text_train")
 
 

@@ -13,6 +13,7 @@ from method_cards.measurement import Quantity
 from method_cards.training import train_many
 from method_checks.influence.controls import predictable
 from method_checks.influence.estimators import (
+    TRAININGS,
     Method,
     Truth,
     influences_by,
@@ -88,9 +89,9 @@ class DatamodelScore(Check):
         better than counting classes, which for decisions about single examples may still be little.
 
     Cost:
-        Two trainings for each half and one for each model that influences are taken from, none of which the stated passes hold;
-        a pass of the test examples through each model, and gradients of training and test examples. Inner products of gradients are
-        exact while these fit into a gigabyte, else projected at random to 4,096 dimensions.
+        Two trainings for each half and one for each model that influences are taken from; of a training function nobody knows how
+        long it takes. A pass of the test examples through each model, and gradients of training and test examples. Inner products
+        of gradients are exact while these fit into a gigabyte, else projected at random to 4,096 dimensions.
 
     Departures from the paper:
         Park et al. average TRAK over models that were trained on subsets, and use random projections throughout; here one model
@@ -133,11 +134,13 @@ class DatamodelScore(Check):
         return ""
 
     def passes(self, subject: Subject, samples: int) -> Passes:
-        """Outputs of all models, and gradients; not the trainings, whose length nobody knows."""
+        """Outputs of all models, gradients, and trainings: twice on each half, and on all examples."""
         test = min(samples, len(subject.split(self.split)))
         train = min(self.examples, len(subject.split(self.train_split)))
         rounds = self.models * (self.checkpoints if self.method == "tracin" else 1)
-        return Passes(forward=(2 * self.subsets + 2) * test + train, backward=rounds * (test + train))
+        halves = Passes.of_trainings(subject, TRAININGS * self.subsets, train // 2)
+        whole = Passes.of_trainings(subject, self.models, train)
+        return Passes((2 * self.subsets + 2) * test + train, rounds * (test + train)) + halves + whole
 
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Train on all halves and estimate influences, then hand out the scores batch by batch.

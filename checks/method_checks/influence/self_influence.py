@@ -78,7 +78,7 @@ class SelfInfluence(Check):
         that were wrong before the planting count as right, which makes every score look a little worse.
 
     Cost:
-        One training, which the stated passes leave out, and one forward and backward pass through each checkpoint. Squared
+        One training, and one forward and backward pass through each checkpoint. Squared
         gradient lengths are exact, in closed form from these passes for common layers; layers that are tied, used twice or unknown
         cost a gradient for each example.
 
@@ -123,9 +123,11 @@ class SelfInfluence(Check):
         return ""
 
     def passes(self, subject: Subject, samples: int) -> Passes:
-        """Every example through the subject's model, and through each checkpoint forward and backward; not the training."""
+        """All examples through the model, and each checkpoint forward and backward; the training, where it is followed anew."""
         drawn = min(samples, len(subject.split(self.split)))
-        return Passes(forward=3 * drawn, backward=self._many(subject) * drawn)
+        anew = subject.recipe is not None and not (self.verified and subject.checkpoints)
+        training = Passes.of_trainings(subject, 1, drawn) if anew else Passes()
+        return Passes(forward=3 * drawn, backward=self._many(subject) * drawn) + training
 
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Follow the training, then hand out the scores batch by batch.

@@ -63,32 +63,32 @@ class DejaVu(Check):
     What it measures:
         A crop shows the background of an image and hides its foreground; its target is the label of that foreground. The crop goes
         through the encoder, and the label that most of the `k` public images with the nearest representations have is the guess; among
-        labels with equal counts the larger sum of similarities decides. Confidence is the negative entropy of these counts. A
-        reference guesses from the same crop what the background tells in the data at large: a classifier of crops that never sees the
-        encoder, or the same procedure with a reference model that saw neither split. `deja_vu` is the encoder's
-        accuracy less the reference's, by split. It is not zero for an encoder that memorised nothing, since the reference can be weaker
-        or stronger than the encoder. So what is judged is `deja_vu_excess`: `deja_vu` on training crops less `deja_vu` on held-out
-        crops. Both splits are drawn in random order; the differences of the first, second, ... drawn crop of each are
-        subtracted, which gives independent numbers between -2 and 2. `confident_deja_vu_excess` is the same
-        among the share of each split's crops on which the encoder is most confident; the same crops count for encoder and reference.
-        `blind_auc` tells whether training and held-out crops differ without the encoder; then no verdict is possible.
+        labels with equal counts the larger sum of similarities decides. Confidence is the negative entropy of these counts. A reference
+        guesses from the same crop what the background tells in the data at large: a classifier of crops that never sees the encoder, or
+        the same procedure with a reference model that saw neither split. `deja_vu` is the encoder's accuracy less the reference's, by
+        split. It is not zero for an encoder that memorised nothing, since the reference can be weaker or stronger than the encoder. So
+        what is judged is `deja_vu_excess`: `deja_vu` on training crops less `deja_vu` on held-out crops. Both splits are drawn in random
+        order; the differences of the first, second, ... drawn crop of each are subtracted, which gives independent numbers between -2 and
+        2. `confident_deja_vu_excess` is the same among the share of each split's crops on which the encoder is most confident; the same
+        crops count for encoder and reference. `blind_auc` tells whether training and held-out crops differ without the encoder; then no
+        verdict is possible.
 
     Assumptions:
         Training and held-out crops are independent draws of one distribution, cropped in the same way, and nothing of the foreground is
-        in the crop. Public images, and the images that the reference learns from, are neither: a public image that is itself the source of
-        a training crop is its own nearest neighbour, which looks like memorisation. Crops that are found again in the public data
-        are refused; a whole image cannot be compared with its crop, so this has to be ruled out beforehand. The
-        labels of the public images include those of the crops. The check is about this attack, this layer and these labels: small
-        numbers do not say that nothing else of the image was kept.
+        in the crop. Public images, and the images that the reference learns from, are neither: a public image that is itself the source
+        of a training crop is its own nearest neighbour, which looks like memorisation. Crops that are found again in the public data are
+        refused; a whole image cannot be compared with its crop, so this has to be ruled out beforehand. Labels of crops that no public
+        image has are refused. The check is about this attack, this layer and these labels: small numbers do not say that nothing else of
+        the image was kept.
 
     Cost:
         One forward pass for each drawn crop and each public image, twice with a reference model; distances of each crop to all public
         images; a logistic regression; and one to five seconds for the blind classifier.
 
     Departures from the paper:
-        Meehan et al. compare two encoders on the training crops and call an image memorised when the one names its label and the other does
-        not; on images that no encoder saw this gives a share above zero, because the mirror case is not subtracted. Here it is subtracted,
-        and so is what remains on held-out crops. They take the most confident examples of each model apart, here both are
+        Meehan et al. compare two encoders on the training crops and call an image memorised when the one names its label and the other
+        does not; on images that no encoder saw this gives a share above zero, because the mirror case is not subtracted. Here it is
+        subtracted, and so is what remains on held-out crops. They take the most confident examples of each model apart, here both are
         compared on the same ones. Kokhlikyan et al. replace the second encoder by a ResNet-50 on crops, or by naive Bayes on detected
         objects; the classifier here is a logistic regression on pooled pixels, which is weaker and cancels in the excess.
 

@@ -57,6 +57,9 @@ LONG_ENOUGH = Quantity(
     by=("group",),
 )
 
+LOOKED_AT = 64
+"""At how many texts one looks to see whether any is long enough."""
+
 
 class Extraction(Check):
     """The model continues the beginnings of its training texts word for word, and more often than those of texts it never saw.
@@ -183,9 +186,20 @@ class Extraction(Check):
         return (self.members, self.non_members)
 
     def not_applicable(self, subject: Subject) -> str:
-        """Only a model that predicts the next token continues a text."""
+        """Only a model that predicts the next token continues a text, and only a text that is long enough is continued."""
         if subject.task != "text-generation":
             return f"Only a language model continues texts; the subject's task is {subject.task}."
+        wanted = self.prefix_tokens + self.suffix_tokens
+        for name in self.splits():
+            if name in subject.data:
+                first = range(min(LOOKED_AT, len(subject.split(name))))
+                longest = int(sequences(subject, subject.batch(name, first)).lengths.max())
+                if longest < wanted:
+                    return (
+                        f'The first {len(first)} texts of "{name}" have at most {longest} tokens, and {wanted} are needed, '
+                        f"{self.prefix_tokens} to give and {self.suffix_tokens} to reproduce; give longer texts, or a card of your own "
+                        "with smaller numbers."
+                    )
         return ""
 
 

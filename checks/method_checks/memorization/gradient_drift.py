@@ -62,8 +62,9 @@ class GradientDrift(Check):
         Members and non-members are independent draws of one distribution, and the splits say truthfully what the model was trained on.
         The attacker has the parameters, and examples of known membership to train the classifier on: this is an audit, not an attack
         from outside. The splits must not overlap, members must not have larger losses than non-members, and the data must not change
-        when it is read again; else the check refuses. Only parameters that require gradients move, and they must be in single precision. Batch norm is fine, as the model
-        is in evaluation mode. Where examples cannot go through together with parameters of their own, they go one after the other.
+        when it is read again; else the check refuses. Only parameters that require gradients move, and they must be in single
+        precision. Batch norm is fine, as the model is in evaluation mode. Where examples cannot go through together with parameters
+        of their own, they go one after the other.
 
     Cost:
         For each drawn example three forward passes and one forward and backward; each example needs a copy of the parameters,

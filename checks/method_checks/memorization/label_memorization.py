@@ -98,8 +98,8 @@ class LabelMemorization(Check):
         many examples; more data lowers them.
 
     Cost:
-        The trainings, which the stated passes leave out, since nobody knows their length: `models` of them, stacked where the subject
-        gives a `method_cards.training.Recipe` and its steps are small. One forward pass of each for each example of the pool.
+        `models` trainings, stacked where the subject gives a `method_cards.training.Recipe` and its steps are small; of a training
+        function nobody knows how long it takes. One forward pass of each for each example of the pool.
         Without planted labels, other checks of the same run use the same models.
 
     Departures from the paper:
@@ -148,9 +148,10 @@ class LabelMemorization(Check):
         return ensemble.not_applicable(subject, self.members)
 
     def passes(self, subject: Subject, samples: int) -> Passes:
-        """The drawn members through the model, the pool through the retrained models; not the trainings, whose length nobody knows."""
+        """The drawn members through the model, the pool through the retrained models, and their trainings."""
         drawn = [min(samples, len(subject.split(name))) for name in self.splits()]
-        return Passes(forward=drawn[0] + self.models * 2 * min(drawn))
+        trainings = Passes.of_trainings(subject, self.models, len(subject.split(self.members)))
+        return Passes(forward=drawn[0] + self.models * 2 * min(drawn)) + trainings
 
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """What the model knows batch by batch, then the trainings, then the scores.

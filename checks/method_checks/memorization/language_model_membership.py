@@ -15,7 +15,7 @@ from method_checks.memorization.controls import text_membership
 from method_checks.memorization.groups.compared import BLIND_AUC, Groups
 from method_checks.memorization.groups.near_copies import refuse_near_copies
 from method_checks.memorization.groups.refusals import refuse_constant, refuse_reversed
-from method_checks.memorization.groups.threshold import guesses
+from method_checks.memorization.groups.threshold import guesses, non_members_needed
 from method_checks.memorization.sequences.likelihood_scores import (
     SCORES,
     likelihoods,
@@ -170,8 +170,9 @@ class LanguageModelMembership(Check):
         refuse_reversed(members[:, 0], non_members[:, 0], "larger losses", self.splits())
         for column, name in enumerate(names):
             guessed, wrongly = guesses(members[:, column], non_members[:, column], self.false_positive_rate)
-            yield TRUE_POSITIVE_RATE.per_sample(guessed, score=name)
-            yield FALSE_POSITIVE_RATE.per_sample(wrongly, score=name)
+            needs = None if guessed.size else non_members_needed(self.false_positive_rate)
+            yield TRUE_POSITIVE_RATE.per_sample(guessed, needs=needs, score=name)
+            yield FALSE_POSITIVE_RATE.per_sample(wrongly, needs=needs, score=name)
         for block in groups.blind(self.blind_blocks):
             yield BLIND_AUC.two_groups(*block)
 

@@ -101,8 +101,8 @@ class LikelihoodRatioAttack(Check):
         third more of these, for their population.
 
     Cost:
-        The trainings, which the stated passes leave out, since nobody knows their length: `shadows` of them, stacked where the subject
-        gives a `method_cards.training.Recipe` and its steps are small. One forward pass of each shadow and of the model for each
+        `shadows` trainings, stacked where the subject gives a `method_cards.training.Recipe` and its steps are small; of a training
+        function nobody knows how long it takes. One forward pass of each shadow and of the model for each
         example of the pool. Other checks of the same run use the same shadows.
 
     Departures from the paper:
@@ -162,9 +162,10 @@ class LikelihoodRatioAttack(Check):
         return ensemble.not_applicable(subject, self.members)
 
     def passes(self, subject: Subject, samples: int) -> Passes:
-        """The drawn examples through the model, the pool through the shadows; not the trainings, whose length nobody knows."""
+        """The drawn examples through the model, the pool through the shadows, and their trainings."""
         drawn = [min(samples, len(subject.split(name))) for name in self.splits()]
-        return Passes(forward=sum(drawn) + self.shadows * 2 * min(drawn))
+        trainings = Passes.of_trainings(subject, self.shadows, len(subject.split(self.members)))
+        return Passes(forward=sum(drawn) + self.shadows * 2 * min(drawn)) + trainings
 
     def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
         """Confidences batch by batch, then the trainings, then what each attack makes of them.

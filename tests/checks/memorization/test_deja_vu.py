@@ -24,7 +24,7 @@ from method_cards.measurement import Measurements, Series
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.memorization.deja_vu import DejaVu, difference, excess, most_confident
-from method_checks.memorization.representations.controls import cropped
+from method_checks.memorization.representations.controls import World, cropped
 from method_checks.memorization.representations.neighbours import Metric, Neighbours, prepared
 from tests.helpers import binding, criterion
 
@@ -256,6 +256,19 @@ def test_a_crop_that_is_public_is_refused() -> None:
             measured(tiny({split: train}), k=5)
 
 
+def test_training_images_among_the_public_ones_look_memorised() -> None:
+    """Why public images must not be training images: an encoder that was never trained finds the source of each crop, and fails."""
+    world = World(torch.Generator().manual_seed(0))
+    train, held_out, others = (world.draw(300) for _ in range(3))
+    data = {"train": cropped(train), "test": cropped(held_out), "public": train, "public_crops": cropped(others)}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = nn.Sequential(nn.Flatten(), nn.Linear(144, 64))
+    subject = Subject("untrained", "image-feature-extraction", encoder.eval(), data)
+    interval = judge.interval_of(series(measured(subject, k=1, blind_blocks=2), "deja_vu_excess"), 0.95)
+    assert interval.low > 0.1
+
+
 def test_splits_that_share_crops_are_refused() -> None:
     """A training crop among the held-out ones hides what was memorised."""
     with pytest.raises(CheckError, match="overlap"):
@@ -272,6 +285,13 @@ def test_public_data_that_cannot_be_used_is_refused() -> None:
             measured(tiny({split: (public[0], torch.zeros(60))}), k=5)
     with pytest.raises(CheckError, match="the same representation; does it read its input"):
         measured(tiny(model=Constant()), k=5)
+
+
+def test_labels_that_no_public_image_has_are_refused() -> None:
+    """Crops whose labels are numbered otherwise could never be named, and a test that cannot succeed would pass: it is refused."""
+    crops, labels = tiny().split("train").take(range(40))
+    with pytest.raises(CheckError, match="have labels that no public image has"):
+        measured(tiny({"train": (crops, labels + 1)}), k=5)
 
 
 class Constant(nn.Module):

@@ -335,6 +335,21 @@ def test_one_record_moves_a_private_step_by_at_most_the_clipping_norm() -> None:
     torch.testing.assert_close(trained(range(12), 1e6), expected)
 
 
+def test_a_language_model_that_counted_its_canaries_is_refuted() -> None:
+    """The audit is the same for texts: a table of token pairs that was counted on the included strings breaks a claim of 1."""
+    generator = torch.Generator().manual_seed(0)
+    strings = torch.randint(40, (300, 20), generator=generator)
+    coins_ = torch.rand(300, generator=generator) < 0.5
+    pairs = torch.zeros(40, 40)
+    pairs.index_put_((strings[coins_, :-1].flatten(), strings[coins_, 1:].flatten()), torch.ones(1), accumulate=True)
+    model = nn.Embedding.from_pretrained((pairs + 0.1).log()).eval()
+    labels = torch.zeros(300).long()
+    data = {"included": (strings[coins_], labels[coins_]), "excluded": (strings[~coins_], labels[~coins_])}
+    claims = {"epsilon": 1.0, "delta": 1e-5}
+    found = measured(Subject("pairs", "text-generation", model, data, claims=claims))
+    assert value(found, "excess") > 0
+
+
 def test_passes_are_the_canaries_that_are_read() -> None:
     """The announced cost is what goes through the model."""
     calls: list[int] = []

@@ -246,6 +246,14 @@ def test_the_same_seed_gives_the_same_result_and_batches_do_not_matter() -> None
     assert not np.array_equal(one, other)
 
 
+def test_texts_that_are_all_too_short_are_not_asked_for() -> None:
+    """Where no text has enough tokens, the check does not apply, and says how many there are and how many it needs."""
+    short = subject(causal.bigrams(9), train=tokens(30, 8, 9, 1), test=tokens(30, 8, 9, 2))
+    assert Extraction(prefix_tokens=4, suffix_tokens=4).not_applicable(short) == ""
+    reason = Extraction(prefix_tokens=4, suffix_tokens=5).not_applicable(short)
+    assert 'first 30 texts of "train" have at most 8 tokens, and 9 are needed, 4 to give and 5 to reproduce' in reason
+
+
 def test_what_cannot_be_measured_is_refused() -> None:
     """NaN, texts that are all too short, overlapping splits, and inputs that do not fit are errors with a way out."""
     members, others = tokens(30, 8, 9, 1), tokens(30, 8, 9, 2)

@@ -55,16 +55,16 @@ def test_sound_controls_pass(control: str) -> None:
     assert judged(control).outcome is Outcome.PASSED
 
 
-@pytest.mark.parametrize("control", ["memorised-its-texts", "each-text-ten-times"])
+@pytest.mark.parametrize("control", ["memorised-its-texts", "each-text-fifteen-times"])
 def test_defect_controls_fail_because_of_the_bits_they_hold(control: str) -> None:
-    """A model that saw its texts ten times or more fails, while reference and blind classifier find no difference."""
+    """A model that saw its texts fifteen times or more fails, while reference and blind classifier find no difference."""
     result = judged(control)
     assert result.outcome is Outcome.FAILED
     assert {gate.outcome for gate in result.gates} == {Outcome.PASSED}
 
 
 def test_a_reference_that_saw_the_held_out_texts_gives_no_verdict() -> None:
-    """It would make an innocent model look as if it had memorised: 0.6 bits a token of nothing."""
+    """It would make an innocent model look as if it had memorised half a bit a token or more."""
     result = judged("reference-saw-the-held-out-texts")
     assert (result.outcome, result.gates[0].outcome) == (Outcome.INVALID, Outcome.FAILED)
     assert result.criteria[0].outcome is Outcome.FAILED

@@ -14,9 +14,10 @@ from method_checks.influence.estimators.influences import Method, influences_by
 from method_checks.influence.estimators.representer import representer_values
 from method_checks.influence.estimators.similarity import cosine_similarities, same_class
 from method_checks.influence.estimators.trak import trak_scores
-from method_checks.influence.estimators.truth import Truth, truth_of
+from method_checks.influence.estimators.truth import TRAININGS, Truth, truth_of
 
 __all__ = [
+    "TRAININGS",
     "Method",
     "Truth",
     "cosine_similarities",

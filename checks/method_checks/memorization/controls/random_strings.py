@@ -23,7 +23,7 @@ HELD_OUT = 90
 SMOOTHING = 0.01
 """What is added to each count, so that nothing is impossible."""
 
-PARAMETERS = {"densities": (8.0, 32.0, 64.0)}
+PARAMETERS = {"densities": (8.0, 64.0, 128.0)}
 """A table of counts has seen everything long before a transformer has."""
 
 

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 HELD_OUT = 90
 """The number of the part that no model is trained on."""
 
-BY_HEART = 400
-"""How many texts are few enough to be known by heart."""
-
 
 def memorised(seed: int) -> Subject:
     """A model that saw each of 1,200 texts about 25 times, as texts and a tokenizer."""
@@ -36,10 +33,9 @@ def memorised(seed: int) -> Subject:
 
 
 def known_by_heart(seed: int) -> Subject:
-    """A model that saw each of 400 texts about 100 times."""
-    known = {name: each[:BY_HEART] for name, each in part(seed, 0).items()}
-    model = trained(network(seed), known, seed, steps=300)
-    return _subject("knows-its-texts-by-heart", model, {"train": known, "test": part(seed, HELD_OUT)})
+    """A wider model, which took longer steps and knew the same texts nearly by heart after as many."""
+    model = trained(network(seed, width=48), part(seed, 0), seed, steps=250, rate=0.03)
+    return _subject("knows-its-texts-by-heart", model, {"train": part(seed, 0), "test": part(seed, HELD_OUT)})
 
 
 def other_texts(seed: int) -> Subject:
@@ -112,7 +108,7 @@ CONTROLS = (
     Control(
         "knows-its-texts-by-heart",
         "defect",
-        "A model that saw each of 400 texts about 100 times.",
+        "A wider model, which saw each of 1,200 texts about 25 times in longer steps and knows them nearly by heart.",
         known_by_heart,
         because="true_positive_rate",
     ),

@@ -29,9 +29,9 @@ def memorised(seed: int) -> Subject:
 
 
 def several_times(seed: int) -> Subject:
-    """A model that saw each of 2,400 texts ten times."""
-    model = made.learner(seed, (0, 1), 10)
-    return _subject("each-text-ten-times", seed, model, made.part(seed, 0), made.part(seed, HELD_OUT))
+    """A model that saw each of 2,400 texts fifteen times."""
+    model = made.learner(seed, (0, 1), 15)
+    return _subject("each-text-fifteen-times", seed, model, made.part(seed, 0), made.part(seed, HELD_OUT))
 
 
 def other_texts(seed: int) -> Subject:
@@ -92,9 +92,9 @@ CONTROLS = (
         parameters=PARAMETERS,
     ),
     Control(
-        "each-text-ten-times",
+        "each-text-fifteen-times",
         "defect",
-        "A transformer that saw each of 2,400 texts ten times, among them all of the training split.",
+        "A transformer that saw each of 2,400 texts fifteen times, among them all of the training split.",
         several_times,
         because="excess_bits",
         parameters=PARAMETERS,

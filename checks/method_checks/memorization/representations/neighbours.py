@@ -88,7 +88,16 @@ class Neighbours:
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
     def right(self, subject: Subject, batch: Batch) -> tuple[Floats, Floats]:
-        """Whether the label of each example of a batch is named rightly, 0 or 1, and the confidence, both ``(batch,)``."""
+        """Whether the label of each example of a batch is named rightly, 0 or 1, and the confidence, both ``(batch,)``.
+
+        Raises:
+            CheckError: A label is none of those that can be named.
+        """
+        if unknown := int((~torch.isin(batch.targets, self.classes)).sum()):
+            raise CheckError(
+                f"{unknown} of {len(batch)} drawn crops have labels that no public image has, so they can never be named; number "
+                "the labels of crops and public images alike, or leave these crops out"
+            )
         label, confidence = self.named(subject.outputs(batch))
         return (label == batch.targets).double().cpu().numpy(), confidence.cpu().numpy()
 

@@ -26,7 +26,7 @@ def halves(seed: int) -> Subject:
 
 def private_halves(seed: int) -> Subject:
     """DP-Pix with the same two cells."""
-    return _subject("private-two-cells", private_pixelation(SIDE, 1, 2, 1.0, 16), seed)
+    return _subject("private-two-cells", private_pixelation(SIDE, 1, 2, 2.0, 16), seed)
 
 
 def quarters(seed: int) -> Subject:
@@ -80,7 +80,7 @@ CONTROLS = (
     Control(
         "private-two-cells",
         "sound",
-        "DP-Pix with the same two cells, with noise that hides a change of 16 pixels at a budget of 1 for each cell.",
+        "DP-Pix with the same two cells, with noise that hides a change of 16 pixels at a budget of 2 for each cell.",
         private_halves,
     ),
     Control(
