@@ -62,6 +62,10 @@ class DocumentError(InputError):
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in problems))
 
+    def __reduce__(self) -> tuple[type[DocumentError], tuple[tuple[Problem, ...]]]:
+        """How it comes from another process: with its problems, not with its message."""
+        return type(self), (self.problems,)
+
 
 class CheckError(MethodCardsError):
     """A check cannot measure this subject: its verdict is *errored* with this message as the cause."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import pickle
 import time
 from datetime import date
 from pathlib import Path
@@ -467,3 +468,13 @@ def test_alternatives_told_by_a_tag_are_explained(
     (problem,) = raised.value.problems
     assert (problem.line, problem.column) == place
     assert f"{problem.field}: {problem.message}" == message
+
+
+def test_problems_come_from_another_process_as_they_are() -> None:
+    """An error that a worker raises tells the same, with its places, where it arrives."""
+    error = DocumentError(
+        [Problem(Path("card.yaml"), 3, 1, "level", "is wrong"), Problem(Path("card.yaml"), 9, 2, "", "is missing")]
+    )
+    found = pickle.loads(pickle.dumps(error))
+    assert isinstance(found, DocumentError)
+    assert (found.problems, str(found)) == (error.problems, str(error))
