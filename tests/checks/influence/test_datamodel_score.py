@@ -358,10 +358,15 @@ def test_unknown_methods_are_refused() -> None:
 
 
 def test_passes_grow_with_models_and_checkpoints() -> None:
-    """The announced cost counts outputs of all models and a gradient of each example for each checkpoint."""
+    """The announced cost counts two trainings of each half, those of the models, and a gradient of each example for each checkpoint."""
     subject = small()
-    assert DatamodelScore(subsets=16).passes(subject, 40).backward == 100
-    assert DatamodelScore(subsets=16, method="tracin", models=2).passes(subject, 40).backward == 12 * 100
+    halves = 2 * 16 * 30 * RECIPE.epochs
+    one, two = (
+        DatamodelScore(subsets=16).passes(subject, 40),
+        DatamodelScore(subsets=16, method="tracin", models=2).passes(subject, 40),
+    )
+    assert (one.backward, one.trainings) == (100 + halves + 60 * RECIPE.epochs, 33)
+    assert (two.backward, two.trainings) == (12 * 100 + halves + 2 * 60 * RECIPE.epochs, 34)
 
 
 def test_the_docstring_is_a_page() -> None:

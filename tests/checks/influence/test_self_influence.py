@@ -398,10 +398,14 @@ def test_checkpoints_that_are_not_numbers_are_refused() -> None:
 
 
 def test_passes_count_every_checkpoint() -> None:
-    """The announced cost is one pass through the model, and one forward and backward through each checkpoint."""
+    """The announced cost is a pass through the model, one forward and backward through each checkpoint, and a training that is followed."""
     subject, *_ = small(COSINE)
-    assert SelfInfluence().passes(subject, 50).backward == 6 * 50
-    assert SelfInfluence(verified="v").passes(control("verified-labels"), 100).backward == 600
+    followed, given = (
+        SelfInfluence().passes(subject, 50),
+        SelfInfluence(verified="v").passes(control("verified-labels"), 100),
+    )
+    assert (followed.backward, followed.trainings) == (6 * 50 + COSINE.epochs * 50, 1)
+    assert (given.backward, given.trainings) == (600, 0)
 
 
 def test_the_docstring_is_a_page() -> None:
