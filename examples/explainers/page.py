@@ -64,9 +64,16 @@ def page(entries: Sequence[Entry]) -> str:
         own = [entry for entry in entries if entry["model"] == model and "prescription" in entry]
         if own:
             parts += [f"## {title}\n", table(own), "", *remarks(model, own)]
-    waiting = [title for model, title in MODELS.items() if model not in {entry["model"] for entry in entries}]
-    if waiting:
-        parts += ["## Not measured yet\n", *(f"- {title}" for title in waiting), ""]
+    every = {entry["explainer"]: None for entry in entries}
+    measured = {(entry["model"], entry["explainer"]) for entry in entries}
+    waiting = {
+        title: [f"`{explainer}`" for explainer in every if (model, explainer) not in measured]
+        for model, title in MODELS.items()
+    }
+    if any(waiting.values()):
+        parts.append("## Not measured yet\n")
+        parts += [f"- {title}: {', '.join(missing)}" for title, missing in waiting.items() if missing]
+        parts.append("")
     parts += [*nulls(entries), *unmeasured(entries)]
     refused = [entry for entry in entries if "refused" in entry]
     if refused:
