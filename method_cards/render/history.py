@@ -24,7 +24,6 @@ FEWEST = 2
 
 HEIGHT = 56
 TOP, BOTTOM = 7, HEIGHT - 7
-SIDE = 12
 WIDTH = 236
 MOST_TOLD = 6
 """How many runs the alternative text tells one by one."""
@@ -172,7 +171,7 @@ def draw(course: Course) -> Markup:
     Runs on another model stand behind an upright line and are thin; so are runs of another version of the check.
     """
     scale = _Scale.of(course)
-    width = 2 * SIDE + scale.pitch * (course.runs - 1)
+    width = scale.pitch * course.runs
     parts = [_allowed(course.points, scale), _bounds(course.points, scale), _breaks(course.breaks, scale)]
     for points, kind in (
         ([point for point in course.points if point.unlike], "mc-then"),
@@ -201,14 +200,14 @@ class _Scale:
         marks += [value for point in course.points for value in _limits(point.result)]
         span = max(marks) - min(marks)
         margin = 0.08 * span or 0.5 * abs(marks[0]) or 1.0
-        pitch = min(max((WIDTH - 2 * SIDE) // (course.runs - 1), PITCHES[0]), PITCHES[1])
+        pitch = min(max(WIDTH // course.runs, PITCHES[0]), PITCHES[1])
         return cls(min(marks) - margin, max(marks) + margin, pitch)
 
-    def x(self, run: int) -> int:
-        return SIDE + self.pitch * run
+    def x(self, run: int) -> float:
+        return self.pitch * (run + 0.5)
 
-    def left(self, run: int) -> float:
-        return self.x(run) - self.pitch / 2
+    def left(self, run: int) -> int:
+        return self.pitch * run
 
     def y(self, value: float) -> float:
         return round(BOTTOM - (BOTTOM - TOP) * (value - self.low) / (self.high - self.low), 1)
@@ -237,13 +236,13 @@ def _allowed(points: Sequence[Point], scale: _Scale) -> Markup:
         top = 0 if point.result.high_bound is None else scale.y(point.result.high_bound)
         bottom = HEIGHT if point.result.low_bound is None else scale.y(point.result.low_bound)
         width = scale.pitch * length
-        areas.append(f"M{scale.left(point.run):g} {top}h{width}V{bottom}h-{width}z")
+        areas.append(f"M{scale.left(point.run)} {top}h{width}V{bottom}h-{width}z")
     return Markup('<path class="mc-allowed" d="{}"/>').format("".join(areas))
 
 
 def _bounds(points: Sequence[Point], scale: _Scale) -> Markup:
     steps = [
-        f"M{scale.left(point.run):g} {scale.y(bound)}h{scale.pitch * length}"
+        f"M{scale.left(point.run)} {scale.y(bound)}h{scale.pitch * length}"
         for point, length in _stretches(points)
         for bound in _limits(point.result)
     ]
@@ -251,12 +250,12 @@ def _bounds(points: Sequence[Point], scale: _Scale) -> Markup:
 
 
 def _breaks(breaks: Sequence[int], scale: _Scale) -> Markup:
-    lines = "".join(f"M{scale.left(run):g} 0V{HEIGHT}" for run in breaks)
+    lines = "".join(f"M{scale.left(run)} 0V{HEIGHT}" for run in breaks)
     return Markup('<path class="mc-break" d="{}"/>').format(lines) if lines else Markup()
 
 
 def _bars(points: Sequence[Point], scale: _Scale) -> Markup:
-    bars = [f"M{scale.x(point.run)} {scale.y(point.interval.low)}V{scale.y(point.interval.high)}" for point in points]
+    bars = [f"M{scale.x(point.run):g} {scale.y(point.interval.low)}V{scale.y(point.interval.high)}" for point in points]
     return Markup('<path class="mc-bar" d="{}"/>').format("".join(bars))
 
 
@@ -266,7 +265,7 @@ def _marks(points: Sequence[Point], scale: _Scale) -> list[Markup]:
     paths: dict[Outcome, list[str]] = {}
     for point in points:
         outcome = point.result.outcome
-        start = f"M{scale.x(point.run)} {scale.y(point.interval.estimate)}"
+        start = f"M{scale.x(point.run):g} {scale.y(point.interval.estimate)}"
         paths.setdefault(outcome, []).append(start + shapes.get(outcome, "h0"))
     return [
         Markup('<path class="mc-mark mc-mark-{0} mc-{0}" d="{1}"/>').format(outcome.value, "".join(drawn))

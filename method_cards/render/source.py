@@ -73,8 +73,8 @@ class Source:
                 found.setdefault(verdict.id, judged)
         known = {f"{loaded.card.id}/{item.id}": None for loaded in self.cards for item in loaded.card.prescriptions}
         order = {name: number for number, name in enumerate(known)}
-        judged = sorted(found.values(), key=lambda item: order.get(item.verdict.id, len(order)))
-        return View(newest, tuple(judged), tuple(kept for kept, _ in reversed(runs)))
+        decided = sorted(found.values(), key=lambda item: order.get(item.verdict.id, len(order)))
+        return View(newest, tuple(decided), tuple(kept for kept, _ in reversed(runs)))
 
     def _is_current(self, card: str, kept: Record) -> bool:
         return card in self.catalog and kept.cards.get(card) == self.catalog.get(card).document.sha256
