@@ -7,25 +7,27 @@ import json
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from method_cards import calibration, intervals, judge
-from method_cards.calibration import Calibration, Calibrations, ControlRates
-from method_cards.card import CheckBinding, Prescription
+from method_cards import calibration, control_runs, intervals, judge
+from method_cards.calibration import Calibration, Calibrations, ControlRates, Estimates
+from method_cards.card import CheckBinding, Criterion, Prescription
 from method_cards.catalog import LoadedCard
 from method_cards.check import Check, Context, Control
+from method_cards.control_runs import ControlRun, ControlRuns, Decision, KeptPictures, short
+from method_cards.document import compact_json
 from method_cards.environment import versions
 from method_cards.errors import InputError
 from method_cards.execution import Options, Silent, measure
 from method_cards.lazy import torch
-from method_cards.measurement import Measurements
+from method_cards.measurement import Measurements, Pictures
 from method_cards.plan import Bound, Step
 from method_cards.registry import Entry, Registry
-from method_cards.verdict import IntervalData, Outcome
+from method_cards.verdict import CriterionResult, IntervalData, Outcome
 
 SEEDS = 60
 """At 60 runs without a false alarm, the 95 % upper limit of its rate is 0.06; at 60 detections, the lower limit is 0.94."""
@@ -65,15 +67,36 @@ class Ending:
         outcome: The verdict; not applicable where the check says nothing about the control.
         as_expected: Whether it is the counted outcome, for the stated reason.
         reason: The verdict's reason.
+        criteria: What became of each criterion.
+        gates: What became of each condition of the run.
+        pictures: What the check showed; of the first seed alone.
     """
 
     outcome: Outcome
     as_expected: bool
     reason: str
+    criteria: tuple[CriterionResult, ...] = ()
+    gates: tuple[CriterionResult, ...] = ()
+    pictures: tuple[Pictures, ...] = ()
 
 
 Endings: TypeAlias = tuple[Trial, tuple[Ending, ...]]
 """A trial, and how it ended for each of its prescriptions."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What was found for one prescription.
+
+    Attributes:
+        rates: The error rates of its check.
+        runs: The first run on each control.
+        pictures: What these runs showed.
+    """
+
+    rates: Calibration
+    runs: ControlRuns
+    pictures: tuple[KeptPictures, ...]
 
 
 def alike(chosen: Sequence[Chosen]) -> list[list[Chosen]]:
@@ -94,7 +117,7 @@ def calibrate(
     samples: int | None = None,
     jobs: int = 1,
     advanced: Callable[[], None] = lambda: None,
-) -> list[Calibration]:
+) -> list[Calibrated]:
     """Measure the error rates of prescriptions that are decided from one measurement.
 
     Args:
@@ -106,7 +129,8 @@ def calibrate(
         advanced: Called after each trial.
 
     Returns:
-        For each prescription, detection and false-alarm rates with 95 % intervals, overall and for each control.
+        For each prescription, detection and false-alarm rates with 95 % intervals, overall and for each control; and the runs of
+        the first seed, to be shown.
 
     Raises:
         InputError: The check has no control with the defect that a prescription's criteria look for, or none without it.
@@ -139,18 +163,28 @@ def calibrate(
             controls = [(control, concerned) for control, concerned in controls if control.name not in silent]
             _refuse_without_controls(bounds, controls, binding.id)
     seconds = round(time.perf_counter() - began, 1)
-    return [_calibration(bound, check, samples, seeds, seconds, _rates_of(bound, controls, ended)) for bound in bounds]
+    return [
+        _calibrated(bound, check, samples, seeds, seconds, [item for item in controls if bound in item[1]], ended)
+        for bound in bounds
+    ]
 
 
 def keep(loaded: LoadedCard, found: Sequence[Calibration]) -> str:
     """Write calibrations beside their card, over older ones of the same prescriptions; gives the path."""
     before = calibration.read(loaded.folder).prescriptions
-    new = {item.prescription.partition("/")[2]: item for item in found}
-    slugs = {prescription.id for prescription in loaded.card.prescriptions}
-    merged = {slug: item for slug, item in sorted({**before, **new}.items()) if slug in slugs}
+    new = {_slug(item.prescription): item for item in found}
+    merged = {slug: item for slug, item in sorted({**before, **new}.items()) if slug in _slugs(loaded)}
     path = loaded.folder / calibration.FILE
-    path.write_text(Calibrations(prescriptions=merged).model_dump_json(indent=1) + "\n", encoding="utf-8")
+    data = Calibrations(prescriptions=merged).model_dump(mode="json")
+    path.write_text(compact_json(data), encoding="utf-8")
     return str(path)
+
+
+def keep_runs(loaded: LoadedCard, found: Sequence[Calibrated]) -> str:
+    """Write the runs that pages show beside their card; gives the path."""
+    runs = {_slug(item.runs.prescription): item.runs for item in found}
+    pictures = [picture for item in found for picture in item.pictures]
+    return str(control_runs.write(loaded.folder, runs, pictures, _slugs(loaded)))
 
 
 def attempt(trial: Trial) -> tuple[Ending, ...]:
@@ -168,14 +202,18 @@ def attempt(trial: Trial) -> tuple[Ending, ...]:
         status, cause, measurements = measure(step, context, Options(), Silent())
     if status not in ("complete", "stopped_early"):
         return (Ending(Outcome.ERRORED, as_expected=False, reason=cause),) * len(trial.bounds)
-    return tuple(_ending(control, bound, measurements, complete=status == "complete") for bound in trial.bounds)
+    shown = tuple(measurements.pictures.values()) if trial.seed == 0 else ()
+    return tuple(
+        replace(_ending(control, bound, measurements, complete=status == "complete"), pictures=shown)
+        for bound in trial.bounds
+    )
 
 
 def _ending(control: Control, bound: Bound, measurements: Measurements, *, complete: bool) -> Ending:
     judged = judge.judge(_binding(bound.prescription), measurements, complete=complete)
-    results = {result.measurement: result.outcome for result in (*judged.gates, *judged.criteria)}
-    right_reason = not control.because or results.get(control.because) is Outcome.FAILED
-    return Ending(judged.outcome, judged.outcome is EXPECTED[control.kind] and right_reason, judged.reason)
+    failed = {item.measurement for item in (*judged.gates, *judged.criteria) if item.outcome is Outcome.FAILED}
+    as_expected = judged.outcome is EXPECTED[control.kind] and (not control.because or control.because in failed)
+    return Ending(judged.outcome, as_expected, judged.reason, judged.criteria, judged.gates)
 
 
 def _attempts(trials: Sequence[Trial]) -> list[Endings]:
@@ -214,40 +252,60 @@ def _refuse_without_controls(
             raise InputError(f"{_name(bound)}: no control of {check} shows the defect that its criteria look for")
 
 
-def _rates_of(
-    bound: Bound, controls: Sequence[tuple[Control, tuple[Bound, ...]]], ended: Sequence[Endings]
-) -> tuple[ControlRates, ...]:
-    found: list[ControlRates] = []
-    for control, concerned in controls:
-        if bound in concerned:
-            place = concerned.index(bound)
-            found.append(_rates(control, [endings[place] for trial, endings in ended if trial.control == control.name]))
-    return tuple(found)
+def _slug(prescription: str) -> str:
+    return prescription.partition("/")[2]
 
 
-def _calibration(
-    bound: Bound, check: type[Check], samples: int, seeds: int, seconds: float, rates: tuple[ControlRates, ...]
-) -> Calibration:
+def _slugs(loaded: LoadedCard) -> frozenset[str]:
+    return frozenset(prescription.id for prescription in loaded.card.prescriptions)
+
+
+def _calibrated(
+    bound: Bound,
+    check: type[Check],
+    samples: int,
+    seeds: int,
+    seconds: float,
+    controls: Sequence[tuple[Control, tuple[Bound, ...]]],
+    ended: Sequence[Endings],
+) -> Calibrated:
     binding = _binding(bound.prescription)
-    return Calibration(
-        prescription=_name(bound),
-        check=binding.id,
-        check_version=check.version,
-        digest=calibration.digest(binding),
-        samples=samples,
+    endings = {
+        control.name: {
+            trial.seed: found[concerned.index(bound)] for trial, found in ended if trial.control == control.name
+        }
+        for control, concerned in controls
+    }
+    rates = tuple(_rates(control, binding, endings[control.name]) for control, _ in controls)
+    pictures = {
+        control.name: tuple(KeptPictures.of(item) for item in endings[control.name][0].pictures)
+        for control, _ in controls
+    }
+    facts = {
+        "prescription": _name(bound),
+        "check": binding.id,
+        "check_version": check.version,
+        "digest": calibration.digest(binding),
+        "samples": samples,
+        "measured_on": dt.datetime.now(dt.UTC).date(),
+    }
+    runs = tuple(_run(control, endings[control.name][0], pictures[control.name]) for control, _ in controls)
+    found = Calibration(
+        **facts,
         seeds=seeds,
-        measured_on=dt.datetime.now(dt.UTC).date(),
         environment=versions(),
         seconds=seconds,
         controls=rates,
         detection=_pooled([rate for rate in rates if rate.kind != "sound"]),
         false_alarm=_pooled([rate for rate in rates if rate.kind == "sound"]),
     )
+    shown = tuple(picture for control, _ in controls for picture in pictures[control.name])
+    return Calibrated(found, ControlRuns(**facts, seed=0, controls=runs), shown)
 
 
-def _rates(control: Control, endings: Sequence[Ending]) -> ControlRates:
-    expected = sum(ending.as_expected for ending in endings)
-    counts = Counter(ending.outcome for ending in endings)
+def _rates(control: Control, binding: CheckBinding, endings: Mapping[int, Ending]) -> ControlRates:
+    expected = sum(ending.as_expected for ending in endings.values())
+    counts = Counter(ending.outcome for ending in endings.values())
     return ControlRates(
         control=control.name,
         kind=control.kind,
@@ -257,6 +315,55 @@ def _rates(control: Control, endings: Sequence[Ending]) -> ControlRates:
         outcomes=dict(sorted(counts.items())),
         expected=expected,
         rate=_share(expected, len(endings)),
+        estimates=_estimates(binding, [endings[seed] for seed in sorted(endings)]),
+    )
+
+
+def _estimates(binding: CheckBinding, endings: Sequence[Ending]) -> tuple[Estimates, ...]:
+    """What each criterion and each condition found in each run, in the order of the seeds."""
+    found: list[Estimates] = []
+    for criteria, of, gives_verdict in (
+        (binding.criteria, lambda ending: ending.criteria, _gives_verdict),
+        (binding.valid_if, lambda ending: ending.gates, lambda _: True),
+    ):
+        for place, criterion in enumerate(criteria):
+            results = [of(ending)[place] if of(ending) else None for ending in endings]
+            intervals_ = [None if result is None else result.interval for result in results]
+            found.append(
+                Estimates(
+                    measurement=criterion.measurement,
+                    where=dict(criterion.where),
+                    values=tuple(None if item is None else short(item.estimate) for item in intervals_),
+                    beyond=tuple(
+                        None if item is None or not gives_verdict(ending) else short(_beyond(criterion, item))
+                        for item, ending in zip(intervals_, endings, strict=True)
+                    ),
+                )
+            )
+    return tuple(found)
+
+
+def _gives_verdict(ending: Ending) -> bool:
+    return all(gate.outcome is Outcome.PASSED for gate in ending.gates)
+
+
+def _beyond(criterion: Criterion, interval: IntervalData) -> float:
+    """How far the whole interval lies outside the bound; below zero where a part of it lies inside."""
+    low, high = judge.bounds(criterion)
+    return max(interval.low - high, low - interval.high)
+
+
+def _run(control: Control, ending: Ending, pictures: Sequence[KeptPictures]) -> ControlRun:
+    return ControlRun(
+        control=control.name,
+        kind=control.kind,
+        description=control.description,
+        outcome=ending.outcome,
+        is_expected=ending.outcome is not Outcome.FAILED if control.kind == "sound" else ending.as_expected,
+        reason="" if ending.criteria else ending.reason,
+        criteria=tuple(Decision.of(result) for result in ending.criteria),
+        gates=tuple(Decision.of(result) for result in ending.gates),
+        pictures=tuple(picture.key for picture in pictures),
     )
 
 
