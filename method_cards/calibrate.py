@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import multiprocessing
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from method_cards import calibration, control_runs, intervals, judge
-from method_cards.calibration import Calibration, Calibrations, ControlRates, Estimates
-from method_cards.card import CheckBinding, Criterion, Prescription
+from method_cards import calibration, control_runs, judge
+from method_cards.calibration import Calibration, Calibrations
+from method_cards.card import CheckBinding, Prescription
 from method_cards.catalog import LoadedCard
-from method_cards.check import Check, Context, Control
-from method_cards.control_runs import ControlRun, ControlRuns, Decision, KeptPictures, short
+from method_cards.check import Context, Control
 from method_cards.document import compact_json
-from method_cards.environment import versions
 from method_cards.errors import InputError
 from method_cards.execution import Options, Silent, measure
 from method_cards.lazy import torch
-from method_cards.measurement import Measurements, Pictures
+from method_cards.measurement import Measurements
 from method_cards.plan import Bound, Step
 from method_cards.registry import Entry, Registry
-from method_cards.verdict import CriterionResult, IntervalData, Outcome
+from method_cards.tally import EXPECTED, Calibrated, Ending, tally
+from method_cards.verdict import Outcome
 
 SEEDS = 60
 """At 60 runs without a false alarm, the 95 % upper limit of its rate is 0.06; at 60 detections, the lower limit is 0.94."""
-
-EXPECTED = {"defect": Outcome.FAILED, "confounded": Outcome.INVALID, "sound": Outcome.FAILED}
-"""What is counted on each kind of control: detections, refusals, and false alarms."""
-
 
 Chosen: TypeAlias = tuple[LoadedCard, Prescription]
 """A card and one of its prescriptions that has a check."""
@@ -59,44 +52,8 @@ class Trial:
     samples: int | None
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How a trial ended for one prescription.
-
-    Attributes:
-        outcome: The verdict; not applicable where the check says nothing about the control.
-        as_expected: Whether it is the counted outcome, for the stated reason.
-        reason: The verdict's reason.
-        criteria: What became of each criterion.
-        gates: What became of each condition of the run.
-        pictures: What the check showed; of the first seed alone.
-    """
-
-    outcome: Outcome
-    as_expected: bool
-    reason: str
-    criteria: tuple[CriterionResult, ...] = ()
-    gates: tuple[CriterionResult, ...] = ()
-    pictures: tuple[Pictures, ...] = ()
-
-
 Endings: TypeAlias = tuple[Trial, tuple[Ending, ...]]
 """A trial, and how it ended for each of its prescriptions."""
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """What was found for one prescription.
-
-    Attributes:
-        rates: The error rates of its check.
-        runs: The first run on each control.
-        pictures: What these runs showed.
-    """
-
-    rates: Calibration
-    runs: ControlRuns
-    pictures: tuple[KeptPictures, ...]
 
 
 def alike(chosen: Sequence[Chosen]) -> list[list[Chosen]]:
@@ -164,7 +121,18 @@ def calibrate(
             _refuse_without_controls(bounds, controls, binding.id)
     seconds = round(time.perf_counter() - began, 1)
     return [
-        _calibrated(bound, check, samples, seeds, seconds, [item for item in controls if bound in item[1]], ended)
+        tally(
+            _name(bound),
+            _binding(bound.prescription),
+            check,
+            [
+                (control, _by_seed(control, concerned.index(bound), ended))
+                for control, concerned in controls
+                if bound in concerned
+            ],
+            samples=samples,
+            seconds=seconds,
+        )
         for bound in bounds
     ]
 
@@ -252,127 +220,16 @@ def _refuse_without_controls(
             raise InputError(f"{_name(bound)}: no control of {check} shows the defect that its criteria look for")
 
 
+def _by_seed(control: Control, place: int, ended: Sequence[Endings]) -> dict[int, Ending]:
+    return {trial.seed: endings[place] for trial, endings in ended if trial.control == control.name}
+
+
 def _slug(prescription: str) -> str:
     return prescription.partition("/")[2]
 
 
 def _slugs(loaded: LoadedCard) -> frozenset[str]:
     return frozenset(prescription.id for prescription in loaded.card.prescriptions)
-
-
-def _calibrated(
-    bound: Bound,
-    check: type[Check],
-    samples: int,
-    seeds: int,
-    seconds: float,
-    controls: Sequence[tuple[Control, tuple[Bound, ...]]],
-    ended: Sequence[Endings],
-) -> Calibrated:
-    binding = _binding(bound.prescription)
-    endings = {
-        control.name: {
-            trial.seed: found[concerned.index(bound)] for trial, found in ended if trial.control == control.name
-        }
-        for control, concerned in controls
-    }
-    rates = tuple(_rates(control, binding, endings[control.name]) for control, _ in controls)
-    pictures = {
-        control.name: tuple(KeptPictures.of(item) for item in endings[control.name][0].pictures)
-        for control, _ in controls
-    }
-    facts = {
-        "prescription": _name(bound),
-        "check": binding.id,
-        "check_version": check.version,
-        "digest": calibration.digest(binding),
-        "samples": samples,
-        "measured_on": dt.datetime.now(dt.UTC).date(),
-    }
-    runs = tuple(_run(control, endings[control.name][0], pictures[control.name]) for control, _ in controls)
-    found = Calibration(
-        **facts,
-        seeds=seeds,
-        environment=versions(),
-        seconds=seconds,
-        controls=rates,
-        detection=_pooled([rate for rate in rates if rate.kind != "sound"]),
-        false_alarm=_pooled([rate for rate in rates if rate.kind == "sound"]),
-    )
-    shown = tuple(picture for control, _ in controls for picture in pictures[control.name])
-    return Calibrated(found, ControlRuns(**facts, seed=0, controls=runs), shown)
-
-
-def _rates(control: Control, binding: CheckBinding, endings: Mapping[int, Ending]) -> ControlRates:
-    expected = sum(ending.as_expected for ending in endings.values())
-    counts = Counter(ending.outcome for ending in endings.values())
-    return ControlRates(
-        control=control.name,
-        kind=control.kind,
-        description=control.description,
-        because=control.because,
-        runs=len(endings),
-        outcomes=dict(sorted(counts.items())),
-        expected=expected,
-        rate=_share(expected, len(endings)),
-        estimates=_estimates(binding, [endings[seed] for seed in sorted(endings)]),
-    )
-
-
-def _estimates(binding: CheckBinding, endings: Sequence[Ending]) -> tuple[Estimates, ...]:
-    """What each criterion and each condition found in each run, in the order of the seeds."""
-    found: list[Estimates] = []
-    for criteria, of, gives_verdict in (
-        (binding.criteria, lambda ending: ending.criteria, _gives_verdict),
-        (binding.valid_if, lambda ending: ending.gates, lambda _: True),
-    ):
-        for place, criterion in enumerate(criteria):
-            results = [of(ending)[place] if of(ending) else None for ending in endings]
-            intervals_ = [None if result is None else result.interval for result in results]
-            found.append(
-                Estimates(
-                    measurement=criterion.measurement,
-                    where=dict(criterion.where),
-                    values=tuple(None if item is None else short(item.estimate) for item in intervals_),
-                    beyond=tuple(
-                        None if item is None or not gives_verdict(ending) else short(_beyond(criterion, item))
-                        for item, ending in zip(intervals_, endings, strict=True)
-                    ),
-                )
-            )
-    return tuple(found)
-
-
-def _gives_verdict(ending: Ending) -> bool:
-    return all(gate.outcome is Outcome.PASSED for gate in ending.gates)
-
-
-def _beyond(criterion: Criterion, interval: IntervalData) -> float:
-    """How far the whole interval lies outside the bound; below zero where a part of it lies inside."""
-    low, high = judge.bounds(criterion)
-    return max(interval.low - high, low - interval.high)
-
-
-def _run(control: Control, ending: Ending, pictures: Sequence[KeptPictures]) -> ControlRun:
-    return ControlRun(
-        control=control.name,
-        kind=control.kind,
-        description=control.description,
-        outcome=ending.outcome,
-        is_expected=ending.outcome is not Outcome.FAILED if control.kind == "sound" else ending.as_expected,
-        reason="" if ending.criteria else ending.reason,
-        criteria=tuple(Decision.of(result) for result in ending.criteria),
-        gates=tuple(Decision.of(result) for result in ending.gates),
-        pictures=tuple(picture.key for picture in pictures),
-    )
-
-
-def _pooled(rates: Sequence[ControlRates]) -> IntervalData:
-    return _share(sum(rate.expected for rate in rates), sum(rate.runs for rate in rates))
-
-
-def _share(successes: int, trials: int) -> IntervalData:
-    return IntervalData.of(intervals.clopper_pearson(successes, trials))
 
 
 @contextmanager
