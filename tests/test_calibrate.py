@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from method_cards import calibration, control_runs
-from method_cards.calibrate import alike, attempt, calibrate, keep, keep_runs
 from method_cards.calibrate import Trial as OneTrial
+from method_cards.calibrate import alike, attempt, calibrate, keep, keep_runs
 from method_cards.calibration import Calibration
 from method_cards.catalog import LoadedCard
 from method_cards.check import Control
