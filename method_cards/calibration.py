@@ -11,17 +11,28 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from method_cards.card import CheckBinding
 from method_cards.errors import InputError
-from method_cards.verdict import IntervalData, Outcome
+from method_cards.verdict import IntervalData, Outcome, Where
 
 FILE = "calibration.json"
 
 
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimates(_Data):
+    """What one criterion or condition found in each run on one control, by seed; None where nothing was measured."""
+
+    measurement: str
+    where: Where
+    values: tuple[FiniteFloat | None, ...]
+    """The estimates."""
+    beyond: tuple[FiniteFloat | None, ...]
+    """How far the whole interval lies outside the bound: above zero where the criterion failed. None where the run gave no verdict."""
 
 
 class ControlRates(_Data):
@@ -38,6 +49,8 @@ class ControlRates(_Data):
     """The counted runs: failed by the right criterion (defect), invalid (confounded), failed although nothing is wrong (sound)."""
     rate: IntervalData
     """Their share."""
+    estimates: tuple[Estimates, ...] = ()
+    """For each criterion of the card, then for each condition; empty in files of before they were kept."""
 
 
 class Calibration(_Data):

@@ -266,6 +266,10 @@ def calibrate(
         int | None,
         typer.Option("--jobs", "-j", min=1, help="How many processes share the work.", show_default="all cores"),
     ] = None,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Run each control once, for the pages to show; error rates stay as they are."),
+    ] = False,
     cards: CardsFolderOption = None,
     project: ProjectOption = Path(),
 ) -> None:
@@ -283,7 +287,7 @@ def calibrate(
     if not chosen:
         registry.get(check or "")
         raise InputError(f'no card uses the check "{check}", so there are no criteria to calibrate')
-    report.calibrate(chosen, registry, seeds=seeds, jobs=jobs or os.cpu_count() or 1, console=_console())
+    report.calibrate(chosen, registry, seeds=seeds, jobs=jobs or os.cpu_count() or 1, console=_console(), once=once)
 
 
 @app.command()
