@@ -7,13 +7,13 @@ import json
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from method_cards import calibration, intervals, judge
+from method_cards import calibration, judge
 from method_cards.calibration import Calibration, Calibrations, ControlRates
 from method_cards.card import CheckBinding, Prescription
 from method_cards.catalog import LoadedCard
@@ -93,6 +93,7 @@ def calibrate(
     seeds: int = SEEDS,
     samples: int | None = None,
     jobs: int = 1,
+    more: bool = False,
     advanced: Callable[[], None] = lambda: None,
 ) -> list[Calibration]:
     """Measure the error rates of prescriptions that are decided from one measurement.
@@ -103,6 +104,7 @@ def calibrate(
         seeds: How many times each control is built and checked.
         samples: How many examples are measured; what the card asks for, or 512, where None.
         jobs: How many processes share the work, one thread each.
+        more: Whether runs that are kept beside the card count, so that only seeds are run that are missing.
         advanced: Called after each trial.
 
     Returns:
@@ -116,20 +118,32 @@ def calibrate(
     check = entry.load()
     samples = samples or binding.samples or 512
     bounds = [Bound(loaded.card.id, prescription) for loaded, prescription in chosen]
+    before = [_before(item, check, samples) if more else None for item in chosen]
     controls = [
         (control, tuple(bound for bound in bounds if _concerns(control, _binding(bound.prescription))))
         for control in check.controls()
     ]
     _refuse_without_controls(bounds, controls, binding.id)
+    missing = {
+        (control.name, _name(bound)): _missing(control, earlier, seeds)
+        for control, concerned in controls
+        for bound, earlier in zip(bounds, before, strict=True)
+        if bound in concerned
+    }
     began = time.perf_counter()
     ended: list[Endings] = []
     with _workers(jobs) as run:
-        for wave in ([0], range(1, seeds)):  # seed 0 tells which controls the check says something about
+        for wave in ([0], range(1, max(found.stop for found in missing.values()))):
+            # seed 0 tells which controls the check says something about
             units = [
-                [Trial(entry, concerned, control.name, seed, samples) for control, concerned in controls if concerned]
+                [
+                    Trial(entry, lacking, control.name, seed, samples)
+                    for control, concerned in controls
+                    if (lacking := tuple(item for item in concerned if seed in missing[control.name, _name(item)]))
+                ]
                 for seed in wave
             ]
-            for endings in run(units):
+            for endings in run([unit for unit in units if unit]):
                 ended += endings
                 for _ in endings:
                     advanced()
@@ -139,7 +153,28 @@ def calibrate(
             controls = [(control, concerned) for control, concerned in controls if control.name not in silent]
             _refuse_without_controls(bounds, controls, binding.id)
     seconds = round(time.perf_counter() - began, 1)
-    return [_calibration(bound, check, samples, seeds, seconds, _rates_of(bound, controls, ended)) for bound in bounds]
+    return [
+        _calibration(bound, check, samples, seconds, _rates_of(bound, controls, ended, earlier), earlier)
+        for bound, earlier in zip(bounds, before, strict=True)
+    ]
+
+
+def _before(item: Chosen, check: type[Check], samples: int) -> Calibration | None:
+    """What is kept beside the card of this very check with these criteria and examples."""
+    loaded, prescription = item
+    found = calibration.read(loaded.folder).prescriptions.get(prescription.id)
+    is_same = found is not None and found.is_current(check.version, calibration.digest(_binding(prescription)))
+    return found if found is not None and is_same and found.samples == samples else None
+
+
+def _earlier(control: Control, before: Calibration | None) -> ControlRates | None:
+    return next((rates for rates in (before.controls if before else ()) if rates.is_of(control)), None)
+
+
+def _missing(control: Control, before: Calibration | None, seeds: int) -> range:
+    """The seeds that a control was not run with: all of one that is new, or another than it was."""
+    earlier = _earlier(control, before)
+    return range(earlier.runs if earlier else 0, max(seeds, before.seeds if before else 0))
 
 
 def keep(loaded: LoadedCard, found: Sequence[Calibration]) -> str:
@@ -215,19 +250,36 @@ def _refuse_without_controls(
 
 
 def _rates_of(
-    bound: Bound, controls: Sequence[tuple[Control, tuple[Bound, ...]]], ended: Sequence[Endings]
+    bound: Bound,
+    controls: Sequence[tuple[Control, tuple[Bound, ...]]],
+    ended: Sequence[Endings],
+    before: Calibration | None,
 ) -> tuple[ControlRates, ...]:
     found: list[ControlRates] = []
-    for control, concerned in controls:
-        if bound in concerned:
-            place = concerned.index(bound)
-            found.append(_rates(control, [endings[place] for trial, endings in ended if trial.control == control.name]))
+    for control in (control for control, concerned in controls if bound in concerned):
+        endings = [
+            endings[trial.bounds.index(bound)]
+            for trial, endings in ended
+            if trial.control == control.name and bound in trial.bounds
+        ]
+        earlier = _earlier(control, before)
+        if earlier is None:
+            found.append(_rates(control, endings))
+        else:
+            found.append(earlier.joined(_rates(control, endings)) if endings else earlier)
     return tuple(found)
 
 
 def _calibration(
-    bound: Bound, check: type[Check], samples: int, seeds: int, seconds: float, rates: tuple[ControlRates, ...]
+    bound: Bound,
+    check: type[Check],
+    samples: int,
+    seconds: float,
+    rates: tuple[ControlRates, ...],
+    before: Calibration | None,
 ) -> Calibration:
+    if before is not None and rates == before.controls:
+        return before
     binding = _binding(bound.prescription)
     return Calibration(
         prescription=_name(bound),
@@ -235,14 +287,23 @@ def _calibration(
         check_version=check.version,
         digest=calibration.digest(binding),
         samples=samples,
-        seeds=seeds,
+        seeds=max(rate.runs for rate in rates),
         measured_on=dt.datetime.now(dt.UTC).date(),
-        environment=versions(),
-        seconds=seconds,
+        environment=_joined(before.environment if before else {}, versions()),
+        seconds=round(seconds + (before.seconds if before else 0), 1),
         controls=rates,
         detection=_pooled([rate for rate in rates if rate.kind != "sound"]),
         false_alarm=_pooled([rate for rate in rates if rate.kind == "sound"]),
     )
+
+
+def _joined(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Two environments as one: where they differ, both are named, since runs of both are counted."""
+    seen = {
+        name: (*before[name].split(" and "), now.get(name, before[name])) if name in before else (now[name],)
+        for name in {**before, **now}
+    }
+    return {name: " and ".join(dict.fromkeys(values)) for name, values in seen.items()}
 
 
 def _rates(control: Control, endings: Sequence[Ending]) -> ControlRates:
@@ -256,16 +317,12 @@ def _rates(control: Control, endings: Sequence[Ending]) -> ControlRates:
         runs=len(endings),
         outcomes=dict(sorted(counts.items())),
         expected=expected,
-        rate=_share(expected, len(endings)),
+        rate=calibration.share(expected, len(endings)),
     )
 
 
 def _pooled(rates: Sequence[ControlRates]) -> IntervalData:
-    return _share(sum(rate.expected for rate in rates), sum(rate.runs for rate in rates))
-
-
-def _share(successes: int, trials: int) -> IntervalData:
-    return IntervalData.of(intervals.clopper_pearson(successes, trials))
+    return calibration.share(sum(rate.expected for rate in rates), sum(rate.runs for rate in rates))
 
 
 @contextmanager

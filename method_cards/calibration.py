@@ -8,14 +8,19 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from method_cards import intervals
 from method_cards.card import CheckBinding
 from method_cards.errors import InputError
 from method_cards.verdict import IntervalData, Outcome
+
+if TYPE_CHECKING:
+    from method_cards.check import Control
 
 FILE = "calibration.json"
 
@@ -38,6 +43,28 @@ class ControlRates(_Data):
     """The counted runs: failed by the right criterion (defect), invalid (confounded), failed although nothing is wrong (sound)."""
     rate: IntervalData
     """Their share."""
+
+    def is_of(self, control: Control) -> bool:
+        """Whether these are runs on this control, as far as its description tells: what one of the same name was before does not count."""
+        return (self.control, self.kind, self.description, self.because) == (
+            control.name,
+            control.kind,
+            control.description,
+            control.because,
+        )
+
+    def joined(self, later: ControlRates) -> ControlRates:
+        """Both series of runs as one."""
+        expected, runs = self.expected + later.expected, self.runs + later.runs
+        outcomes = Counter(self.outcomes) + Counter(later.outcomes)
+        return later.model_copy(
+            update={
+                "runs": runs,
+                "outcomes": dict(sorted(outcomes.items())),
+                "expected": expected,
+                "rate": share(expected, runs),
+            }
+        )
 
 
 class Calibration(_Data):
@@ -84,6 +111,11 @@ def digest(binding: CheckBinding) -> str:
         ),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def share(successes: int, trials: int) -> IntervalData:
+    """A share of runs with its 95 % interval."""
+    return IntervalData.of(intervals.clopper_pearson(successes, trials))
 
 
 def read(folder: Path) -> Calibrations:

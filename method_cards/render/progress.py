@@ -139,7 +139,13 @@ def is_live(console: Console) -> bool:
 
 
 def calibrate(
-    chosen: Sequence[tuple[LoadedCard, Prescription]], registry: Registry, *, seeds: int, jobs: int, console: Console
+    chosen: Sequence[tuple[LoadedCard, Prescription]],
+    registry: Registry,
+    *,
+    seeds: int,
+    jobs: int,
+    more: bool,
+    console: Console,
 ) -> None:
     """Measure the error rates of prescriptions' checks, print them and keep them beside their cards.
 
@@ -148,6 +154,7 @@ def calibrate(
         registry: Where checks are found.
         seeds: How many times each control is built and checked.
         jobs: How many processes share the work.
+        more: Whether runs that are kept beside the cards count.
         console: Where the rates go; progress goes to standard error.
     """
     from method_cards.calibrate import alike, keep
@@ -163,7 +170,7 @@ def calibrate(
         for together in alike(chosen):
             names = [f"{loaded.card.id}/{prescription.id}" for loaded, prescription in together]
             task = bar.add_task(", ".join(names), total=None)
-            found = measure(together, registry, seeds=seeds, jobs=jobs, advanced=partial(bar.advance, task))
+            found = measure(together, registry, seeds=seeds, jobs=jobs, more=more, advanced=partial(bar.advance, task))
             bar.remove_task(task)
             for (loaded, _), rates in zip(together, found, strict=True):
                 _told(writer, rates, keep(loaded, [rates]))
