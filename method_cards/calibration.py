@@ -12,12 +12,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from method_cards import intervals
 from method_cards.card import CheckBinding
 from method_cards.errors import InputError
-from method_cards.verdict import IntervalData, Outcome
+from method_cards.verdict import IntervalData, Outcome, Where
 
 if TYPE_CHECKING:
     from method_cards.check import Control
@@ -27,6 +27,17 @@ FILE = "calibration.json"
 
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimates(_Data):
+    """What one criterion or condition found in each run on one control, by seed; None where nothing was measured or kept."""
+
+    measurement: str
+    where: Where
+    values: tuple[FiniteFloat | None, ...]
+    """The estimates."""
+    beyond: tuple[FiniteFloat | None, ...]
+    """How far the whole interval lies outside the bound: above zero where the criterion failed. None where the run gave no verdict."""
 
 
 class ControlRates(_Data):
@@ -43,6 +54,8 @@ class ControlRates(_Data):
     """The counted runs: failed by the right criterion (defect), invalid (confounded), failed although nothing is wrong (sound)."""
     rate: IntervalData
     """Their share."""
+    estimates: tuple[Estimates, ...] = ()
+    """For each criterion of the card, then for each condition; empty in files of before they were kept."""
 
     def is_of(self, control: Control) -> bool:
         """Whether these are runs on this control, as far as its description tells: what one of the same name was before does not count."""
@@ -56,13 +69,22 @@ class ControlRates(_Data):
     def joined(self, later: ControlRates) -> ControlRates:
         """Both series of runs as one."""
         expected, runs = self.expected + later.expected, self.runs + later.runs
-        outcomes = Counter(self.outcomes) + Counter(later.outcomes)
+        lost = (None,) * self.runs
+        before = self.estimates or tuple(
+            item.model_copy(update={"values": lost, "beyond": lost}) for item in later.estimates
+        )
         return later.model_copy(
             update={
                 "runs": runs,
-                "outcomes": dict(sorted(outcomes.items())),
+                "outcomes": dict(sorted((Counter(self.outcomes) + Counter(later.outcomes)).items())),
                 "expected": expected,
                 "rate": share(expected, runs),
+                "estimates": tuple(
+                    first.model_copy(
+                        update={"values": first.values + then.values, "beyond": first.beyond + then.beyond}
+                    )
+                    for first, then in zip(before, later.estimates, strict=True)
+                ),
             }
         )
 
@@ -90,6 +112,10 @@ class Calibration(_Data):
     def is_current(self, check_version: str, digest: str) -> bool:
         """Whether these rates hold for this version of the check and these criteria."""
         return (self.check_version, self.digest) == (check_version, digest)
+
+    def of(self, control: Control) -> ControlRates | None:
+        """The rates on this control; None where it was not run, or was another."""
+        return next((rates for rates in self.controls if rates.is_of(control)), None)
 
 
 class Calibrations(_Data):
