@@ -275,7 +275,7 @@ def test_more_seeds_start_over_where_something_changed(tmp_path: Path) -> None:
     ):
         runs: list[int] = []
         keep(card(tmp_path), [changed])
-        found = measured(tmp_path, more=True, advanced=lambda runs=runs: runs.append(1))  # type: ignore[misc]
+        found = measured(tmp_path, more=True, advanced=lambda runs=runs: runs.append(1))
         assert found.controls == kept.controls
         assert len(runs) == 4 * fresh
 
