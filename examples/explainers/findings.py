@@ -167,10 +167,10 @@ FINDINGS = (
         lambda value: value["gradient"] > 0.2 > value["edges"],
         {
             "no": "There is no room for a loss of 0.2. Gradients of two trainings on the true labels agree by {gradient[page]:.2f} only, "
-            "whether trained as the model of this page ({gradient[page]:.2f}), as the check trains it ({gradient[check]:.2f}), or one of "
-            "each ({gradient[page and check]:.2f}); with permuted labels it is {gradient[page and permuted]:.2f}. So the training "
-            "function is not at fault, and the labels do count. Averaging over noise raises the agreement of two trainings to "
-            "{smoothgrad[page]:.2f}, no more. Where two trainings of a network do not share their maps, this test says little "
+            "where both are trained as the model of this page, by {gradient[check]:.2f} as the check trains, and by "
+            "{gradient[page and check]:.2f} one of each; on permuted labels it is {gradient[page and permuted]:.2f}. So the labels do "
+            "count, and the training function is not at fault. Averaging over noise raises the agreement of two trainings to "
+            "{smoothgrad[check]:.2f}. Where two trainings of a network hardly share their maps, this test says little "
             "about the method (`python trainings.py`).",
         },
     ),
