@@ -1,17 +1,19 @@
 """Write the page that puts what the literature found beside what is measured here: ``python literature.py``.
 
-Every number on it is read from results.json and trainings.json, and whether it agrees is computed from the numbers.
+Every number on it is read from a file that is kept, and whether it agrees is computed from the numbers.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from findings import FINDINGS, Finding
+from remembered import REMEMBERED, Remembered
 
 from method_cards.catalog import Catalog
 
@@ -30,11 +32,9 @@ disagreement that it depends on the setting.
 
 The papers give no bounds for these measures. What counts as agreement is the *rule*, written for this page. **yes**: it holds wherever the
 means lie in their 95 % intervals; **no**: it holds nowhere in them; **open**: the intervals allow both.
-
-What was found about memorisation stands on [a page of its own](literature-memorization.md).
 """
 
-FOOT = """
+MADE = """
 Made by `python measure.py && python literature.py` in `examples/explainers`, from the networks of
 [every explainer against every check](explainers.md).
 """
@@ -42,11 +42,38 @@ Made by `python measure.py && python literature.py` in `examples/explainers`, fr
 
 def pages(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The page as Markdown, by its path in the folder of evidence."""
-    shown = [(finding, *block(finding, entries)) for finding in FINDINGS]
-    lines = [HEAD, "| finding | agrees |", "| --- | --- |"]
-    lines += [f"| [{finding.claim}](#{anchor(finding)}) | {agrees} |" for finding, agrees, _ in shown]
-    blocks = [f"## {finding.claim} {{#{anchor(finding)}}}\n\n{text}" for finding, _, text in shown]
-    return {"literature.md": "\n".join([*lines, FOOT, "\n\n".join(blocks)]) + "\n"}
+    explained = [(finding.claim, anchor(finding), *block(finding, entries)) for finding in FINDINGS]
+    remembered = [(each.claim, slug(each.claim), *remembered_block(each)) for each in REMEMBERED]
+    parts = [HEAD]
+    for title, shown in (("Attribution", explained), ("Memorisation", remembered)):
+        parts += [f"**{title}**\n", "| finding | agrees |", "| --- | --- |"]
+        parts += [f"| [{claim}](#{place}) | {agrees} |" for claim, place, agrees, _ in shown]
+        parts.append("")
+    for title, shown, foot in (("Attribution", explained, MADE), ("Memorisation", remembered, "")):
+        parts.append(f"## {title}\n{foot}")
+        parts += [f"### {claim} {{#{place}}}\n\n{text}\n" for claim, place, _, text in shown]
+    return {"literature.md": "\n".join(parts).rstrip() + "\n"}
+
+
+def slug(claim: str) -> str:
+    """A claim as the name of a place."""
+    return re.sub(r"[^a-z0-9]+", "-", claim.lower()).strip("-")
+
+
+def remembered_block(finding: Remembered) -> tuple[str, str]:
+    """Whether a finding on memorisation agrees, and the table that says so."""
+    found = finding.measured()
+    agrees = verdict(finding.agrees, found)
+    measured = "".join(f"<br>{name}: {shown(interval)}" for name, interval in found.items())
+    return agrees, table(
+        finding.source,
+        agrees=agrees,
+        reported=finding.reported,
+        measured=finding.quantity + measured,
+        rule=finding.rule,
+        why=finding.why.get(agrees.strip("*"), ""),
+        command=finding.command,
+    )
 
 
 def anchor(finding: Finding) -> str:
@@ -58,33 +85,51 @@ def block(finding: Finding, entries: Sequence[Mapping[str, Any]]) -> tuple[str, 
     """Whether a finding agrees, and the table that says so."""
     found = {explainer: value_of(entries, finding, explainer) for explainer in finding.explainers}
     there = {explainer: interval for explainer, interval in found.items() if interval is not None}
-    agrees = verdict(finding, there)
-    work = Catalog.installed().references[finding.source]
-    card, _, slug = finding.prescription.partition("/")
+    agrees = verdict(finding.agrees, there)
+    card, _, place = finding.prescription.partition("/")
     measured = "".join(
-        f"<br>[{explainer}](explainers/{explainer}.md): {estimate:.2f} ({low:.2f} to {high:.2f})"
-        for explainer, (estimate, low, high) in there.items()
+        f"<br>[{explainer}](explainers/{explainer}.md): {shown(interval)}" for explainer, interval in there.items()
     )
     why = finding.why.get(agrees.strip("*"), "")
-    command = f"python measure.py --models {finding.model} --explainers {' '.join(finding.explainers)} --only {finding.prescription}"
+    return agrees, table(
+        finding.source,
+        agrees=agrees,
+        reported=finding.reported,
+        measured=f"[`{finding.measurement}`](../cards/{card}.md#{place}) on the model *{finding.model}*{measured}",
+        rule=finding.rule,
+        why=why.format(**json.loads(TRAININGS.read_text(encoding="utf-8"))) if why else "",
+        command=f"python measure.py --models {finding.model} --explainers {' '.join(finding.explainers)} --only {finding.prescription}",
+    )
+
+
+def table(source: str, *, agrees: str, reported: str, measured: str, rule: str, why: str, command: str) -> str:
+    """The table of one finding."""
+    work = Catalog.installed().references[source]
+    program, _, folder = command.partition(" in ")
     lines = [
         f"| agrees | {agrees} |",
         "| --- | --- |",
-        f"| reported | {finding.reported} ([{work.short}]({work.link})) |",
-        f"| measured here | [`{finding.measurement}`](../cards/{card}.md#{slug}) on the model *{finding.model}*{measured} |",
-        f"| rule | {finding.rule} |",
-        *([f"| why | {why.format(**json.loads(TRAININGS.read_text(encoding='utf-8')))} |"] if why else []),
-        f"| command | `{command}` |",
+        f"| reported | {reported} ([{work.short}]({work.link})) |",
+        f"| measured here | {measured} |",
+        f"| rule | {rule} |",
+        *([f"| why | {why} |"] if why else []),
+        f"| command | `{program}`{f' in `{folder}`' if folder else ''} |",
     ]
-    return agrees, "\n".join(lines)
+    return "\n".join(lines)
 
 
-def verdict(finding: Finding, there: Mapping[str, Interval]) -> str:
+def shown(interval: Interval) -> str:
+    """A number with its interval, where it has one."""
+    estimate, low, high = interval
+    return f"{estimate:.2f} ({low:.2f} to {high:.2f})" if low < high else f"{estimate:.2f}"
+
+
+def verdict(agrees: Callable[[Mapping[str, float]], bool], there: Mapping[str, Interval]) -> str:
     """Whether the measured intervals agree with a finding: at all of their ends, at none, or at some."""
     names = tuple(there)
     try:
         found = {
-            finding.agrees(dict(zip(names, ends, strict=True)))
+            agrees(dict(zip(names, ends, strict=True)))
             for ends in product(*((low, high) for _, low, high in there.values()))
         }
     except KeyError as missing:
