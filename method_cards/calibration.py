@@ -19,6 +19,12 @@ from method_cards.verdict import IntervalData, Outcome, Where
 
 FILE = "calibration.json"
 
+PROMISED_DETECTION = 0.9
+"""The least share of defects that a check has to find on its controls."""
+
+PROMISED_FALSE_ALARMS = 0.05
+"""The greatest share of sound controls that it may fail."""
+
 
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -76,6 +82,16 @@ class Calibration(_Data):
     def is_current(self, check_version: str, digest: str) -> bool:
         """Whether these rates hold for this version of the check and these criteria."""
         return (self.check_version, self.digest) == (check_version, digest)
+
+    @property
+    def misses_too_many(self) -> bool:
+        """Whether it finds less than is promised."""
+        return self.detection.estimate < PROMISED_DETECTION
+
+    @property
+    def alarms_too_often(self) -> bool:
+        """Whether it gives more false alarms than is promised."""
+        return self.false_alarm.estimate > PROMISED_FALSE_ALARMS
 
 
 class Calibrations(_Data):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
+from method_cards.calibration import PROMISED_DETECTION, PROMISED_FALSE_ALARMS
 from method_cards.judge import number
-from method_cards.render import interval, markdown, words
+from method_cards.render import interval, markdown, rate_drawings, words
 from method_cards.render.charts import spoken
 from method_cards.render.results import GRAVITY
 from method_cards.verdict import Outcome
@@ -173,6 +174,9 @@ def environment() -> jinja2.Environment:
         "anchor": anchor,
         "draw_interval": interval.draw,
         "quantity": interval.label,
+        "quantity_of": words.quantity,
+        "draw_rate": rate_drawings.rate,
+        "promised": {"detection": PROMISED_DETECTION, "false_alarm": PROMISED_FALSE_ALARMS},
         "Outcome": Outcome,
     }
     return found

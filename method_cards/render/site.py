@@ -46,7 +46,7 @@ def build(source: Source) -> Site:
     results = Results(Drawer(source.cache))
     found = {f"cards/{loaded.card.id}.md": card_page(loaded, source, results) for loaded in source.cards}
     found |= {f"subjects/{view.record.subject.id}.md": subject_page(view, source) for view in source.views}
-    found |= {f"checks/{entry.id}.md": check_page(entry, source) for entry in source.registry}
+    found |= {f"checks/{entry.id}.md": check_page(entry, source, results.files) for entry in source.registry}
     return Site({**dict(hubs(source)), **found}, results.files)
 
 
