@@ -62,7 +62,7 @@ class Scale:
         )
         start, end = self._x(self._low), self._x(self._high)
         return Markup(
-            '<svg class="mc-runs" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}"><title>{text}</title>'
+            '<svg class="mc-strip" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}"><title>{text}</title>'
             '<rect class="mc-allowed" x="{start}" y="0" width="{width}" height="{h}"/>{bounds}<path class="mc-tick" d="{ticks}"/></svg>'
         ).format(w=WIDTH, h=HEIGHT, text=text, start=start, width=round(end - start, 1), bounds=bounds, ticks=ticks)
 
@@ -82,7 +82,7 @@ class Scale:
             for value, x, kind in marks
         ]
         return Markup(
-            '<svg class="mc-runs" aria-hidden="true" viewBox="0 0 {w} 14" width="{w}" height="14">{}</svg>'
+            '<svg class="mc-strip" aria-hidden="true" viewBox="0 0 {w} 14" width="{w}" height="14">{}</svg>'
         ).format(Markup().join(parts), w=WIDTH)
 
     def _x(self, value: float) -> float:
