@@ -61,7 +61,7 @@ def check_page(entry: Entry, source: Source, files: MutableMapping[str, bytes]) 
     listed = parameters(found.model_json_schema())
     for trust in shown:
         for side in trust.sides:
-            files |= {f"{FIGURES}/{sheet.name}": sheet.png for sheet in side.sheets}
+            files.update({f"{FIGURES}/{sheet.name}": sheet.png for sheet in side.sheets})
     return render(
         "check.md.jinja",
         entry=entry,
@@ -75,6 +75,7 @@ def check_page(entry: Entry, source: Source, files: MutableMapping[str, bytes]) 
         quantities=[(quantity, spread(quantity)) for quantity in found.quantities],
         bounded=list(dict.fromkeys(item.measurement for one in shown for item in one.binding.criteria)),
         trusts=shown,
+        several_cards=len({trust.loaded.card.id for trust in shown}) > 1,
         binding=binding(entry.id, listed, found.gates, shown),
         links=links,
         kinds=KINDS,

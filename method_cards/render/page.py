@@ -82,6 +82,11 @@ def percent(data: IntervalData) -> str:
     return f"{data.estimate:.0%} ({data.confidence:.0%} interval {data.low:.0%} to {data.high:.0%})"
 
 
+def percent_in_short(data: IntervalData) -> str:
+    """The same where it is clear that the range is an interval."""
+    return f"{data.estimate:.0%} ({100 * data.low:.0f} to {data.high:.0%})"
+
+
 _HEADINGS = {
     "responsible_ai": "Responsible AI",
     "inputs_outputs": "In and out",
@@ -169,6 +174,7 @@ def environment() -> jinja2.Environment:
         "compact": words.value,
         "number": number,
         "percent": percent,
+        "in_short": percent_in_short,
         "probability": probability,
         "duration": words.duration,
         "quoted": lambda text: Markup(json.dumps(markdown.metadata(text), ensure_ascii=False)),  # noqa: S704

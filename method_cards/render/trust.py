@@ -14,9 +14,10 @@ from method_cards.render import interval, rate_drawings, words
 from method_cards.render.pictures import sheet
 from method_cards.render.rate_drawings import Scale
 from method_cards.render.separation import rocs, strips
+from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from method_cards.calibration import ControlRates
     from method_cards.card import CheckBinding
@@ -188,7 +189,7 @@ class Trust:
         found = self.kept.prescriptions.get(self.slug)
         if len(chosen) < len(SIDES) or found is None:
             return ()
-        results = [found.results(run, self.binding)[0] for run in chosen]
+        results = _telling([found.results(run, self.binding)[0] for run in chosen])
         domains = [
             _union([result for result in pair if result.interval is not None]) for pair in zip(*results, strict=False)
         ]
@@ -218,14 +219,7 @@ class Trust:
         for strip in strips(self.rates.found, self.binding):
             scale = Scale([value for row in strip.rows for value in row.values], *bounds(strip.criterion))
             bound = strip.criterion.bound_text()
-            cells = {
-                row.rates.control: scale.runs(
-                    row.values,
-                    f"{words.plural(len(row.values), 'run')}: {number(min(row.values))} to {number(max(row.values))}, bound {bound}",
-                )
-                for row in strip.rows
-                if row.values
-            }
+            cells = {row.rates.control: _runs(row.values, scale, bound) for row in strip.rows if row.values}
             yield Column(words.quantity(strip.criterion), bound, cells, scale.axis())
 
     def _single_runs(self) -> Iterator[Column]:
@@ -263,6 +257,22 @@ def trusts(check: str, source: Source) -> tuple[Trust, ...]:
         Trust(one.loaded, one.slug, one.binding, one.rates, one.kept, one.version, tuple(also.get(key, ())))
         for key, one in found.items()
     )
+
+
+def _runs(values: Sequence[float], scale: Scale, bound: str) -> Markup:
+    """A stroke for each run; a number where all runs found the same."""
+    least, greatest = min(values), max(values)
+    if least == greatest:
+        return Markup("{} in {}").format(number(least), words.plural(len(values), "run"))
+    found = f"{words.plural(len(values), 'run')}: {number(least)} to {number(greatest)}, bound {bound}"
+    return scale.runs(values, found)
+
+
+def _telling(results: list[tuple[CriterionResult, ...]]) -> list[tuple[CriterionResult, ...]]:
+    """The criteria that the last of the controls violates, for all of them; all criteria where it violates none."""
+    failed = [place for place, result in enumerate(results[-1]) if result.outcome is Outcome.FAILED]
+    shown = failed or list(range(len(results[-1])))
+    return [tuple(of_run[place] for place in shown if place < len(of_run)) for of_run in results]
 
 
 def _in_short(item: IntervalData) -> Markup:
