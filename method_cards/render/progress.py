@@ -145,6 +145,7 @@ def calibrate(
     seeds: int,
     jobs: int,
     console: Console,
+    more: bool = False,
     once: bool = False,
 ) -> None:
     """Measure the error rates of prescriptions' checks, print them and keep them beside their cards.
@@ -155,6 +156,7 @@ def calibrate(
         seeds: How many times each control is built and checked.
         jobs: How many processes share the work.
         console: Where the rates go; progress goes to standard error.
+        more: Whether runs that are kept beside the cards count.
         once: Whether each control is run once, to be shown, and error rates are left as they are.
     """
     from method_cards.calibrate import alike, keep, keep_runs
@@ -171,7 +173,12 @@ def calibrate(
             names = [f"{loaded.card.id}/{prescription.id}" for loaded, prescription in together]
             task = bar.add_task(", ".join(names), total=None)
             found = measure(
-                together, registry, seeds=1 if once else seeds, jobs=jobs, advanced=partial(bar.advance, task)
+                together,
+                registry,
+                seeds=1 if once else seeds,
+                jobs=jobs,
+                more=more and not once,
+                advanced=partial(bar.advance, task),
             )
             bar.remove_task(task)
             for (loaded, _), one in zip(together, found, strict=True):
