@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def slow_entropy(values: np.ndarray[Any, Any], bins: int) -> float:
     for value in values:
         place = next((number for number in range(bins) if value < edges[number + 1]), bins - 1)
         counts[place] += 1
-    return -sum(count / len(values) * np.log(count / len(values)) for count in counts if count)
+    return -sum(count / len(values) * math.log(count / len(values)) for count in counts if count)
 
 
 def test_it_agrees_with_a_slow_reading_of_the_paper() -> None:

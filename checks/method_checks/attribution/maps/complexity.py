@@ -72,7 +72,8 @@ def entropy(maps: Tensor, bins: Tensor, mask: Tensor | None = None) -> Tensor:
     counts = torch.zeros(len(values), int(bins.max()), dtype=torch.float64, device=maps.device)
     counts.scatter_add_(1, place.clamp(min=0), counted.double())
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    return torch.special.entr(shares).sum(1).clamp(min=0) * (high != low)[:, 0]
+    found: Tensor = torch.special.entr(shares).sum(1).clamp(min=0) * (high != low)[:, 0]
+    return found
 
 
 def _flat(maps: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -95,7 +96,9 @@ def _spread(values: Tensor, counted: Tensor, rule: Rule) -> Tensor:
     """What the width of a bin is a multiple of, for one value: of the standard deviation, or of the distance between quartiles."""
     hidden = values.masked_fill(~counted, torch.nan)
     if rule == "freedman-diaconis":
-        quartiles = hidden.nanquantile(torch.tensor([0.25, 0.75], dtype=values.dtype, device=values.device), dim=1)
+        quartiles: Tensor = hidden.nanquantile(
+            torch.tensor([0.25, 0.75], dtype=values.dtype, device=values.device), dim=1
+        )
         return 2 * (quartiles[1] - quartiles[0]).nan_to_num(0.0)
     mean = hidden.nanmean(1, keepdim=True)
     return ((hidden - mean).square().nanmean(1).sqrt() * (24 * math.sqrt(math.pi)) ** (1 / 3)).nan_to_num(0.0)
