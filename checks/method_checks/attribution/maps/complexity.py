@@ -101,4 +101,5 @@ def _spread(values: Tensor, counted: Tensor, rule: Rule) -> Tensor:
         )
         return 2 * (quartiles[1] - quartiles[0]).nan_to_num(0.0)
     mean = hidden.nanmean(1, keepdim=True)
-    return ((hidden - mean).square().nanmean(1).sqrt() * (24 * math.sqrt(math.pi)) ** (1 / 3)).nan_to_num(0.0)
+    deviation: Tensor = (hidden - mean).square().nanmean(1).sqrt()
+    return (deviation * (24 * math.sqrt(math.pi)) ** (1 / 3)).nan_to_num(0.0)
