@@ -96,10 +96,10 @@ def _spread(values: Tensor, counted: Tensor, rule: Rule) -> Tensor:
     """What the width of a bin is a multiple of, for one value: of the standard deviation, or of the distance between quartiles."""
     hidden = values.masked_fill(~counted, torch.nan)
     if rule == "freedman-diaconis":
-        quartiles: Tensor = hidden.nanquantile(
-            torch.tensor([0.25, 0.75], dtype=values.dtype, device=values.device), dim=1
-        )
-        return 2 * (quartiles[1] - quartiles[0]).nan_to_num(0.0)
-    mean = hidden.nanmean(1, keepdim=True)
-    deviation: Tensor = (hidden - mean).square().nanmean(1).sqrt()
-    return (deviation * (24 * math.sqrt(math.pi)) ** (1 / 3)).nan_to_num(0.0)
+        places = torch.tensor([0.25, 0.75], dtype=values.dtype, device=values.device)
+        low, high = hidden.nanquantile(places, dim=1)
+        found: Tensor = 2 * (high - low)
+    else:
+        mean = hidden.nanmean(1, keepdim=True)
+        found = (hidden - mean).square().nanmean(1).sqrt() * math.cbrt(24 * math.sqrt(math.pi))
+    return found.nan_to_num(0.0)
