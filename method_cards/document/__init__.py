@@ -7,5 +7,6 @@ what is wrong into words, with file, line and column.
 from method_cards.document.document import Document, load
 from method_cards.document.files import SIZE_LIMIT, decode, read_bytes
 from method_cards.document.reader import MAX_DEPTH, MAX_NODES, FieldPath
+from method_cards.document.writing import whole
 
-__all__ = ["MAX_DEPTH", "MAX_NODES", "SIZE_LIMIT", "Document", "FieldPath", "decode", "load", "read_bytes"]
+__all__ = ["MAX_DEPTH", "MAX_NODES", "SIZE_LIMIT", "Document", "FieldPath", "decode", "load", "read_bytes", "whole"]

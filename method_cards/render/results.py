@@ -101,7 +101,10 @@ class Result:
         if outcome is Outcome.ERRORED:
             return "Mend the cause and run it again; until then nothing is shown."
         if outcome is Outcome.UNANSWERED:
-            return f"Answer {self.verdict.id} under `answers` of this subject in method-cards.yaml, with who, when and evidence."
+            return (
+                f"Answer {self.verdict.id} in this subject's notebook and collect it, or under `answers` in method-cards.yaml; "
+                "with who, when and evidence."
+            )
         return ""
 
     @property
