@@ -237,7 +237,7 @@ def _reference(check: type[Check] | str) -> str:
     return check if isinstance(check, str) else f"{check.__module__}:{check.__qualname__}"
 
 
-def _at_least(least: int, name: str, value: int) -> int:
+def _at_least(least: int, name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name} is {value!r}; it must be a whole number of at least {least}")
     return value

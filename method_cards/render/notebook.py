@@ -57,7 +57,7 @@ def card_notebook(
     Returns:
         A notebook of format 4.5.
     """
-    subject = record.subject.id if record is not None else next(iter(subjects), "")
+    subject = next(iter(subjects), "")
     intro = cells.card_intro(loaded)
     made = _Made(f"card/{loaded.card.id}", loaded.card.title, intro, [loaded], subject, subjects, record, answers or {})
     return made.notebook(project)
@@ -116,12 +116,15 @@ def write(project: Project, name: str, output: Path | None = None, *, execute: b
         )
     elif name in project.catalog:
         subjects = [subject for subject, config in project.config.subjects.items() if name in config.cards]
-        recorded = [project.answered(records.read(newest[subject])) for subject in subjects if subject in newest]
-        found = next((item for item in recorded if item.of_card(name)), None)
-        chosen = found.subject.id if found is not None else next(iter(subjects), None)
-        given = project.answers(chosen) if chosen is not None else None
+        recorded = ((item, project.answered(records.read(newest[item]))) for item in subjects if item in newest)
+        nothing = (next(iter(subjects), ""), None)
+        chosen, found = next(((item, made) for item, made in recorded if made.of_card(name)), nothing)
         notebook = card_notebook(
-            project.catalog.get(name), subjects=subjects, record=found, answers=given, project=folder
+            project.catalog.get(name),
+            subjects=[chosen, *(item for item in subjects if item != chosen)] if chosen else (),
+            record=found,
+            answers=project.answers(chosen) if chosen else None,
+            project=folder,
         )
     else:
         known = [*project.config.subjects, *project.catalog.ids]

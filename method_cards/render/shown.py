@@ -49,7 +49,6 @@ _SVG = {
     "mc-bar": "stroke:currentColor;stroke-width:2;fill:none",
     "mc-mark": "fill:currentColor;stroke:currentColor;stroke-width:2",
     "mc-estimate": "fill:currentColor;font-weight:bold",
-    "mc-figure": "max-width:40em;width:100%;height:auto;font-family:sans-serif",
 }
 """The site's style sheet is not there in a notebook, so each stroke brings its own style."""
 
@@ -171,9 +170,15 @@ def _evidence(record: Record, verdict: Verdict, drawn: set[int]) -> Markup:
 def _charts(execution: Execution, verdict: Verdict) -> Markup:
     draw = Drawer()
     results = (*verdict.criteria, *(gate for gate in verdict.gates if gate.outcome is not Outcome.PASSED))
+    picture = Markup(
+        '<figure style="margin:1em 0"><img alt="{finding}" style="width:40em;max-width:100%" src="data:image/svg+xml;base64,{data}">'
+        "<figcaption>{finding}. <small>{note}</small></figcaption></figure>"
+    )
     return Markup().join(
-        Markup('<figure style="margin:1em 0">{}<figcaption>{}. <small>{}</small></figcaption></figure>').format(
-            _styled(draw(chart.drawing, harmless(chart.finding))), harmless(chart.finding), harmless(chart.note)
+        picture.format(
+            finding=harmless(chart.finding),
+            note=harmless(chart.note),
+            data=base64.b64encode(draw(chart.drawing).svg).decode(),
         )
         for chart in charts(execution, results, with_histograms=verdict.outcome in words.TROUBLE)
     )

@@ -227,9 +227,12 @@ class Elements(HTMLParser):
         if tag in {"script", "iframe", "object", "embed", "link", "meta", "form", "base"}:
             self.dangerous.append(tag)
         for name, value in attrs:
-            allowed = {"href": ("#", "https://"), "src": ("data:image/png",), "xlink:href": ("#",), "action": ()}.get(
-                name
-            )
+            allowed = {
+                "href": ("#", "https://"),
+                "src": ("data:image/png;base64,", "data:image/svg+xml;base64,"),
+                "xlink:href": ("#",),
+                "action": (),
+            }.get(name)
             if name.startswith("on") or (allowed is not None and not (value or "").startswith(allowed)):
                 self.dangerous.append(f"{tag} {name}={value}")
 

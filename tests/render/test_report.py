@@ -302,7 +302,6 @@ def test_progress_on_a_terminal(every_outcome: Record, monkeypatch: pytest.Monke
     progress.started(only)
     now[0] = 10.0
     progress.advanced(only, 25)
-    assert "about 30 s left" in stream.getvalue()
     progress.finished(only, every_outcome.executions[0], every_outcome.verdicts[:1])
     assert stream.getvalue().rstrip().endswith(("\x1b[2K", "\x1b[?25h"))
     assert "[1/1] attribution/completeness" in stream.getvalue()
