@@ -314,5 +314,10 @@ def _of(count: int, total: int) -> str:
     return "none" if count == 0 else "all" if count == total else f"{count:,}"
 
 
+def capital(text: str) -> str:
+    """A text that begins a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def _share(interval: IntervalData) -> str:
     return f"{interval.estimate:.0%} ({interval.confidence:.0%} interval {interval.low:.0%} to {interval.high:.0%})"
