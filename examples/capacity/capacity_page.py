@@ -103,7 +103,7 @@ def plateau(points: Sequence[Point]) -> str:
 def table(points: Sequence[Point]) -> str:
     """A row for each training."""
     lines = [
-        "| steps | strings | bits / parameter | stored / parameter | share stored | largest share | saved on a held-out string, bits | CPU s |",
+        "| steps | strings | bits / parameter | stored / parameter | share stored | largest share | bits saved on a new string | CPU s |",
         "| ---: " * 8 + "|",
     ]
     for point in points:
