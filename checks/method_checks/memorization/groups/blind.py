@@ -7,6 +7,10 @@ Every example is scored by a classifier that was trained on earlier blocks only,
 prediction (Podkopaev and Ramdas 2023, arXiv 2305.00143). Cross-validation uses each pair of folds twice, once for training
 and once for testing, which the interval does not know: over 400 splits of one distribution into 1000 and 1000 examples its
 95 % interval covered the true 0.5 in 83 % (8 folds, logistic regression); scored forwards in 8 blocks, in 96 %.
+
+Of texts it sees how often each word stands in them, and how often each two stand next to each other. Where letters followed each other a
+little differently in the non-members, counts of letters had an area of 0.67 and counts of pairs 0.89; of texts in which every
+third was shuffled, 0.50 and 0.61. On 70 pairs of draws of one language the interval held 0.5 in 69, and lay above 0.55 in none.
 """
 
 from __future__ import annotations
