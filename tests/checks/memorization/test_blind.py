@@ -106,19 +106,17 @@ def test_the_order_of_words_gives_texts_away() -> None:
     halves = (slice(800), slice(800, None))
     members, non_members = (Examples(seen.features[half], seen.labels[half], seen.pairs[half]) for half in halves)
     assert area(members, non_members).low > 0.55
-    words = [Examples(group.features, group.labels) for group in (members, non_members)]
-    assert area(*words).low < 0.5
+    members, non_members = (Examples(group.features, group.labels) for group in (members, non_members))
+    assert area(members, non_members).low < 0.5
 
 
 def test_pairs_of_texts_of_one_language_look_alike() -> None:
     """On two draws of one language no interval lies above the gate's bound, and most hold one half."""
     found = []
     for seed in range(4):
-        groups = []
-        for number in (1, 2):
-            subject = subject_of(part(seed, number, 250), "text-generation")
-            groups.append(examples_of(subject, subject.batch("data", range(250))))
-        found.append(area(*groups))
+        first, second = (subject_of(part(seed, number, 250), "text-generation") for number in (1, 2))
+        seen = [examples_of(each, each.batch("data", range(250))) for each in (first, second)]
+        found.append(area(seen[0], seen[1]))
     assert all(interval.low < 0.55 for interval in found)
     assert sum(interval.low <= 0.5 <= interval.high for interval in found) >= 3
 
