@@ -234,11 +234,11 @@ def report(
         raise InputError("--run needs the subject whose run it is: method-cards report SUBJECT --run ID")
     loaded = _project(project)
     source, found = kept.views(loaded, [subject] if subject else [], run)
-    written = {"html": html, "junit": junit, "sarif": sarif}
+    written = {kind: path for kind, path in (("html", html), ("junit", junit), ("sarif", sarif)) if path is not None}
     for kind, path in written.items():
-        if path is not None:
-            _write(path, reports.WRITERS[kind](source, [view for view, _ in found], loaded))
-    if any(written.values()):
+        text = reports.WRITERS[kind](source, [view for view, _ in found], loaded)
+        _write(path, text, quiet=Path("-") in written.values())
+    if written:
         return
     if format == "json":
         _print_json([view.record.model_dump(mode="json") for view, _ in found])
@@ -378,11 +378,11 @@ def _library(project: Path, folders: Sequence[Path]) -> tuple[Catalog, Registry]
     return Catalog.installed(folders), Registry.installed()
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a report to a file or to standard output."""
+def _write(path: Path, text: str, *, quiet: bool) -> None:
+    """Write a report to a file, or to standard output; where that holds a report, messages go to standard error."""
     from method_cards.errors import InputError
 
-    if str(path) == "-":
+    if path == Path("-"):
         typer.echo(text, nl=False)
         return
     try:
@@ -390,7 +390,7 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    typer.echo(f"wrote {path}")
+    typer.echo(f"wrote {path}", err=quiet)
 
 
 def _console(*, stderr: bool = False) -> Console:
