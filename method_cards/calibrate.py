@@ -15,7 +15,7 @@ from method_cards import calibration, control_runs, judge
 from method_cards.calibration import Calibration, Calibrations
 from method_cards.card import CheckBinding, Prescription
 from method_cards.catalog import LoadedCard
-from method_cards.check import Context, Control
+from method_cards.check import Check, Context, Control
 from method_cards.document import compact_json
 from method_cards.errors import InputError
 from method_cards.execution import Options, Silent, measure
@@ -73,6 +73,7 @@ def calibrate(
     seeds: int = SEEDS,
     samples: int | None = None,
     jobs: int = 1,
+    more: bool = False,
     advanced: Callable[[], None] = lambda: None,
 ) -> list[Calibrated]:
     """Measure the error rates of prescriptions that are decided from one measurement.
@@ -83,11 +84,12 @@ def calibrate(
         seeds: How many times each control is built and checked.
         samples: How many examples are measured; what the card asks for, or 512, where None.
         jobs: How many processes share the work, one thread each.
+        more: Whether runs that are kept beside the card count, so that only seeds are run that are missing.
         advanced: Called after each trial.
 
     Returns:
         For each prescription, detection and false-alarm rates with 95 % intervals, overall and for each control; and the runs of
-        the first seed, to be shown.
+        the first seed, to be shown, where that was run.
 
     Raises:
         InputError: The check has no control with the defect that a prescription's criteria look for, or none without it.
@@ -102,15 +104,27 @@ def calibrate(
         for control in check.controls()
     ]
     _refuse_without_controls(bounds, controls, binding.id)
+    before = [_before(item, check, samples) if more else None for item in chosen]
+    missing = {
+        (control.name, _name(bound)): _missing(control, earlier, seeds)
+        for control, concerned in controls
+        for bound, earlier in zip(bounds, before, strict=True)
+        if bound in concerned
+    }
     began = time.perf_counter()
     ended: list[Endings] = []
     with _workers(jobs) as run:
-        for wave in ([0], range(1, seeds)):  # seed 0 tells which controls the check says something about
+        for wave in ([0], range(1, max(seeds_of.stop for seeds_of in missing.values()))):
+            # seed 0 tells which controls the check says something about
             units = [
-                [Trial(entry, concerned, control.name, seed, samples) for control, concerned in controls if concerned]
+                [
+                    Trial(entry, lacking, control.name, seed, samples)
+                    for control, concerned in controls
+                    if (lacking := tuple(bound for bound in concerned if seed in missing[control.name, _name(bound)]))
+                ]
                 for seed in wave
             ]
-            for endings in run(units):
+            for endings in run([unit for unit in units if unit]):
                 ended += endings
                 for _ in endings:
                     advanced()
@@ -125,15 +139,12 @@ def calibrate(
             _name(bound),
             _binding(bound.prescription),
             check,
-            [
-                (control, _by_seed(control, concerned.index(bound), ended))
-                for control, concerned in controls
-                if bound in concerned
-            ],
+            [(control, _by_seed(control, bound, ended)) for control, concerned in controls if bound in concerned],
             samples=samples,
             seconds=seconds,
+            before=earlier,
         )
-        for bound in bounds
+        for bound, earlier in zip(bounds, before, strict=True)
     ]
 
 
@@ -150,9 +161,21 @@ def keep(loaded: LoadedCard, found: Sequence[Calibration]) -> str:
 
 def keep_runs(loaded: LoadedCard, found: Sequence[Calibrated]) -> str:
     """Write the runs that pages show beside their card; gives the path."""
-    runs = {_slug(item.runs.prescription): item.runs for item in found}
+    before = control_runs.read(loaded.folder).prescriptions
+    runs = {_slug(item.runs.prescription): item for item in found}
+    shown = {slug: _completed(item, before.get(slug)) for slug, item in runs.items()}
     pictures = [picture for item in found for picture in item.pictures]
-    return str(control_runs.write(loaded.folder, runs, pictures, _slugs(loaded)))
+    return str(control_runs.write(loaded.folder, shown, pictures, _slugs(loaded)))
+
+
+def _completed(found: Calibrated, before: control_runs.ControlRuns | None) -> control_runs.ControlRuns:
+    """The first run of each control; one that is kept already where only later seeds were run now."""
+    now = found.runs
+    is_same = before is not None and before.is_current(now.check_version, now.digest) and before.samples == now.samples
+    kept = before.controls if before is not None and is_same else ()
+    known = {(run.control, run.kind, run.description): run for run in (*kept, *now.controls)}
+    keys = [(rates.control, rates.kind, rates.description) for rates in found.rates.controls]
+    return now.model_copy(update={"controls": tuple(known[key] for key in keys if key in known)})
 
 
 def attempt(trial: Trial) -> tuple[Ending, ...]:
@@ -220,8 +243,26 @@ def _refuse_without_controls(
             raise InputError(f"{_name(bound)}: no control of {check} shows the defect that its criteria look for")
 
 
-def _by_seed(control: Control, place: int, ended: Sequence[Endings]) -> dict[int, Ending]:
-    return {trial.seed: endings[place] for trial, endings in ended if trial.control == control.name}
+def _before(item: Chosen, check: type[Check], samples: int) -> Calibration | None:
+    """What is kept beside the card of this very check with these criteria and examples."""
+    loaded, prescription = item
+    found = calibration.read(loaded.folder).prescriptions.get(prescription.id)
+    is_same = found is not None and found.is_current(check.version, calibration.digest(_binding(prescription)))
+    return found if found is not None and is_same and found.samples == samples else None
+
+
+def _missing(control: Control, before: Calibration | None, seeds: int) -> range:
+    """The seeds that a control was not run with: all of one that is new, or another than it was."""
+    earlier = before.of(control) if before else None
+    return range(earlier.runs if earlier else 0, max(seeds, before.seeds if before else 0))
+
+
+def _by_seed(control: Control, bound: Bound, ended: Sequence[Endings]) -> dict[int, Ending]:
+    return {
+        trial.seed: endings[trial.bounds.index(bound)]
+        for trial, endings in ended
+        if trial.control == control.name and bound in trial.bounds
+    }
 
 
 def _slug(prescription: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from method_cards import calibration, intervals, judge
+from method_cards import calibration, judge
 from method_cards.calibration import Calibration, ControlRates, Estimates
 from method_cards.card import CheckBinding, Criterion
 from method_cards.check import Check, Control
@@ -65,6 +65,7 @@ def tally(
     *,
     samples: int,
     seconds: float,
+    before: Calibration | None = None,
 ) -> Calibrated:
     """Count and keep what the runs of one prescription found.
 
@@ -72,12 +73,14 @@ def tally(
         name: ``card/prescription``.
         binding: Its criteria.
         check: Its check.
-        ended: For each control how the run of each seed ended; seed 0 is among them.
+        ended: For each control how the run of each seed ended that was run now.
         samples: How many examples were measured.
         seconds: How long all of it took.
+        before: What was measured before with earlier seeds, and counts.
     """
-    rates = tuple(_rates(control, binding, endings) for control, endings in ended)
-    pictures = [tuple(KeptPictures.of(item) for item in endings[0].pictures) for _, endings in ended]
+    rates = tuple(_rates_with(before, control, binding, endings) for control, endings in ended)
+    firsts = [(control, endings[0]) for control, endings in ended if 0 in endings]
+    pictures = [tuple(KeptPictures.of(item) for item in ending.pictures) for _, ending in firsts]
     facts = {
         "prescription": name,
         "check": binding.id,
@@ -86,17 +89,38 @@ def tally(
         "samples": samples,
         "measured_on": dt.datetime.now(dt.UTC).date(),
     }
-    runs = tuple(_run(control, endings[0], shown) for (control, endings), shown in zip(ended, pictures, strict=True))
+    runs = tuple(_run(*first, shown) for first, shown in zip(firsts, pictures, strict=True))
     found = Calibration(
         **facts,
-        seeds=max(len(endings) for _, endings in ended),
-        environment=versions(),
-        seconds=seconds,
+        seeds=max(rate.runs for rate in rates),
+        environment=_joined(before.environment, versions()) if before else versions(),
+        seconds=round(seconds + (before.seconds if before else 0), 1),
         controls=rates,
         detection=_pooled([rate for rate in rates if rate.kind != "sound"]),
         false_alarm=_pooled([rate for rate in rates if rate.kind == "sound"]),
     )
+    if before is not None and rates == before.controls:
+        found = before
     return Calibrated(found, ControlRuns(**facts, seed=0, controls=runs), tuple(chain.from_iterable(pictures)))
+
+
+def _rates_with(
+    before: Calibration | None, control: Control, binding: CheckBinding, endings: Mapping[int, Ending]
+) -> ControlRates:
+    earlier = before.of(control) if before else None
+    if earlier is not None and not endings:
+        return earlier
+    now = _rates(control, binding, endings)
+    return earlier.joined(now) if earlier is not None else now
+
+
+def _joined(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Two environments as one: where they differ, both are named, since runs of both are counted."""
+    seen = {
+        name: (*before[name].split(" and "), now.get(name, before[name])) if name in before else (now[name],)
+        for name in {**before, **now}
+    }
+    return {name: " and ".join(dict.fromkeys(values)) for name, values in seen.items()}
 
 
 def _rates(control: Control, binding: CheckBinding, endings: Mapping[int, Ending]) -> ControlRates:
@@ -110,7 +134,7 @@ def _rates(control: Control, binding: CheckBinding, endings: Mapping[int, Ending
         runs=len(endings),
         outcomes=dict(sorted(counts.items())),
         expected=expected,
-        rate=_share(expected, len(endings)),
+        rate=calibration.share(expected, len(endings)),
         estimates=_estimates(binding, [endings[seed] for seed in sorted(endings)]),
     )
 
@@ -166,8 +190,4 @@ def _run(control: Control, ending: Ending, pictures: Sequence[KeptPictures]) -> 
 
 
 def _pooled(rates: Sequence[ControlRates]) -> IntervalData:
-    return _share(sum(rate.expected for rate in rates), sum(rate.runs for rate in rates))
-
-
-def _share(successes: int, trials: int) -> IntervalData:
-    return IntervalData.of(intervals.clopper_pearson(successes, trials))
+    return calibration.share(sum(rate.expected for rate in rates), sum(rate.runs for rate in rates))

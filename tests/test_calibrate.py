@@ -16,7 +16,7 @@ from method_cards import calibration, control_runs
 from method_cards.calibrate import Trial as OneTrial
 from method_cards.calibrate import alike, attempt, calibrate, keep, keep_runs
 from method_cards.calibration import Calibration
-from method_cards.catalog import LoadedCard
+from method_cards.catalog import Catalog, LoadedCard
 from method_cards.check import Control
 from method_cards.errors import InputError
 from method_cards.measurement import Pictures
@@ -215,6 +215,107 @@ def test_calibrations_are_kept_beside_the_card(tmp_path: Path) -> None:
     keep(loaded, [measured(tmp_path, seeds=2)])
     found = calibration.read(loaded.folder).prescriptions
     assert {slug: item.seeds for slug, item in found.items()} == {"itself": 2, "other": 4}
+
+
+def test_more_seeds_continue_where_the_kept_ones_ended(tmp_path: Path) -> None:
+    """Two seeds and two more are what four at once are, and only the missing ones are run."""
+    at_once, runs = measured(tmp_path), list[int]()
+    loaded = card(tmp_path)
+    keep(loaded, [measured(tmp_path, seeds=2)])
+    found = measured(tmp_path, more=True, advanced=lambda: runs.append(1))
+    assert len(runs) == 2 * len(found.controls)
+    assert found.model_copy(update={"seconds": 0, "measured_on": at_once.measured_on}) == at_once.model_copy(
+        update={"seconds": 0}
+    )
+    keep(loaded, [found])
+    assert measured(tmp_path, more=True, seeds=3, advanced=lambda: runs.append(1)) == found
+    assert len(runs) == 2 * len(found.controls), "what is there already is left as it is"
+
+
+def test_more_seeds_leave_the_first_runs_where_they_are(tmp_path: Path) -> None:
+    """What pages show of each control is its first run, though only later ones were made now; those of changed controls go."""
+    loaded = card(tmp_path)
+    first = found(tmp_path, seeds=1)
+    keep(loaded, [first.rates])
+    keep_runs(loaded, [first])
+    keep_runs(loaded, [found(tmp_path, more=True, seeds=2)])
+    kept = control_runs.read(loaded.folder).prescriptions["itself"]
+    assert kept.controls == first.runs.controls
+    calm = kept.controls[0].model_copy(update={"description": "Much was wrong."})
+    changed = first.runs.model_copy(update={"controls": (calm, *kept.controls[1:])})
+    control_runs.write(loaded.folder, {"itself": changed}, [], frozenset({"itself"}))
+    keep_runs(loaded, [found(tmp_path, more=True, seeds=2)])
+    assert control_runs.read(loaded.folder).prescriptions["itself"].controls == first.runs.controls[1:]
+
+
+def test_more_seeds_count_where_estimates_were_not_kept(tmp_path: Path) -> None:
+    """Runs of before estimates were kept count in the rates, and leave a gap among the estimates."""
+    kept = measured(tmp_path, seeds=2)
+    bare = tuple(rates.model_copy(update={"estimates": ()}) for rates in kept.controls)
+    keep(card(tmp_path), [kept.model_copy(update={"controls": bare})])
+    whole = {rates.control: rates for rates in measured(tmp_path).controls}
+    for rates in measured(tmp_path, more=True).controls:
+        assert (rates.expected, rates.runs) == (whole[rates.control].expected, 4)
+        for estimates, all_of_them in zip(rates.estimates, whole[rates.control].estimates, strict=True):
+            assert estimates.values == (None, None, *all_of_them.values[2:])
+
+
+def test_more_seeds_start_over_where_something_changed(tmp_path: Path) -> None:
+    """Runs by other criteria, on other examples, or on what a control of this name was before, are not counted."""
+    kept = measured(tmp_path)
+    calm, *others = kept.controls
+    other_control = kept.model_copy(
+        update={"controls": (calm.model_copy(update={"description": "Much was wrong.", "expected": 3}), *others)}
+    )
+    for changed, fresh in (
+        (other_control, 1),
+        (kept.model_copy(update={"digest": "other"}), len(kept.controls)),
+        (kept.model_copy(update={"check_version": "0"}), len(kept.controls)),
+        (kept.model_copy(update={"samples": 64}), len(kept.controls)),
+    ):
+        runs: list[int] = []
+        keep(card(tmp_path), [changed])
+        found = measured(tmp_path, more=True, advanced=lambda runs=runs: runs.append(1))
+        assert found.controls == kept.controls
+        assert len(runs) == 4 * fresh
+
+
+def test_more_seeds_on_another_machine_name_both(tmp_path: Path) -> None:
+    """Rates that rest on two versions of a package say so."""
+    kept = measured(tmp_path, seeds=2)
+    keep(card(tmp_path), [kept.model_copy(update={"environment": {**kept.environment, "torch": "2.6.0"}})])
+    found = measured(tmp_path, more=True)
+    assert found.environment == {**kept.environment, "torch": f"2.6.0 and {kept.environment['torch']}"}
+
+
+def test_prescriptions_of_one_measurement_may_lack_different_seeds(tmp_path: Path) -> None:
+    """Each is given the seeds that it lacks, from runs that they share where both lack them."""
+    bindings = [WANTED, scripted(criterion("ones", at_most=0.7))]
+    loaded = toy_catalog(tmp_path, [prescription(f"p{place}", check=item) for place, item in enumerate(bindings)]).get(
+        "toy-card"
+    )
+    chosen = [(loaded, item) for item in loaded.card.prescriptions]
+    whole = calibrate(chosen, registry(), seeds=3, samples=128)
+    for part, seeds in ((chosen[:1], 2), (chosen[1:], 1)):
+        keep(loaded, [item.rates for item in calibrate(part, registry(), seeds=seeds, samples=128)])
+    runs: list[int] = []
+    found = calibrate(chosen, registry(), seeds=3, samples=128, more=True, advanced=lambda: runs.append(1))
+    for some, at_once in zip(
+        found, whole, strict=True
+    ):  # a run for both goes on until both are decided, so that estimates differ
+        for rates, others in zip(some.rates.controls, at_once.rates.controls, strict=True):
+            assert rates.model_copy(update={"estimates": others.estimates}) == others
+    assert len(runs) == 4 + 6, "the second seed on the four controls of the second, the third on the six of both"
+
+
+def test_bundled_rates_are_of_the_controls_that_are_there() -> None:
+    """A control that was changed after it was measured would lend its old rates to the new one."""
+    checks = Registry.installed()
+    for loaded in Catalog.installed([]):
+        for slug, found in calibration.read(loaded.folder).prescriptions.items():
+            controls = {control.name: control for control in checks.get(found.check).load().controls()}
+            changed = [rates.control for rates in found.controls if not rates.is_of(controls[rates.control])]
+            assert not changed, f"{loaded.card.id}/{slug}: calibrate again with --more"
 
 
 def test_rates_are_of_the_criteria_that_they_were_measured_with(tmp_path: Path) -> None:

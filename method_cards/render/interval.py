@@ -54,8 +54,7 @@ def draw(result: CriterionResult) -> Markup:
     low, high = domain(result)
     parts = [*_allowed(result, low, high), *_scale(result, low, high), *_measured(result, low, high)]
     return Markup(
-        '<svg class="mc-interval" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}" aria-label="{text}">'
-        "<title>{text}</title>{body}</svg>"
+        '<svg class="mc-interval" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}" aria-label="{text}">{body}</svg>'
     ).format(w=WIDTH, h=HEIGHT, text=finding(result), body=Markup().join(parts))
 
 
