@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from method_cards.render import words
+from method_cards.render.charts import spoken
 from method_cards.render.figures import Drawer
 from method_cards.render.overview import Overview
-from method_cards.render.page import environment, spoken
+from method_cards.render.page import environment
 from method_cards.render.results import GRAVITY, Result, Results
 from method_cards.verdict import Outcome
 
