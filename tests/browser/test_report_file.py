@@ -14,7 +14,7 @@ from tests.render import sample
 from tests.render.test_html_report import hostile_view
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Dialog
 
 pytestmark = [
     pytest.mark.browser,
@@ -52,10 +52,15 @@ def test_the_file_asks_nobody_and_runs_nothing(
     page = context.new_page()
     requests: list[str] = []
     complaints: list[str] = []
+
+    def dismissed(dialog: Dialog) -> None:
+        complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("dialog", dismissed)
     address = files[name].as_uri()
     page.goto(address, wait_until="networkidle")
     assert [url for url in requests if not url.startswith("data:")] == [address]
