@@ -212,6 +212,42 @@ def run(
 
 
 @app.command()
+def report(
+    subject: Annotated[
+        str | None,
+        typer.Argument(help="A subject of method-cards.yaml.", show_default="all subjects that have a record"),
+    ] = None,
+    run: Annotated[str, typer.Option("--run", help="The id of a run.", show_default="the newest")] = "",
+    html: Annotated[
+        Path | None, typer.Option(help="Write one HTML file that needs nothing else; - for standard output.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML; - for standard output.")] = None,
+    sarif: Annotated[Path | None, typer.Option(help="Write SARIF 2.1.0; - for standard output.")] = None,
+    format: FormatOption = "text",  # noqa: A002
+    project: ProjectOption = Path(),
+) -> None:
+    """Show a kept record again, as `run` printed it, or write it as HTML, JUnit XML or SARIF. Nothing is measured."""
+    from method_cards.errors import InputError
+    from method_cards.render import kept, reports
+
+    if run and subject is None:
+        raise InputError("--run needs the subject whose run it is: method-cards report SUBJECT --run ID")
+    loaded = _project(project)
+    source, found = kept.views(loaded, [subject] if subject else [], run)
+    written = {kind: path for kind, path in (("html", html), ("junit", junit), ("sarif", sarif)) if path is not None}
+    for kind, path in written.items():
+        text = reports.WRITERS[kind](source, [view for view, _ in found], loaded)
+        _write(path, text, quiet=Path("-") in written.values())
+    if written:
+        return
+    if format == "json":
+        _print_json([view.record.model_dump(mode="json") for view, _ in found])
+    for view, place in found if format == "text" else ():
+        cards = {card: source.catalog.get(card) for card in view.record.cards if card in source.catalog}
+        reports.print_record(view.record, _console(), cards=cards, path=place)
+
+
+@app.command()
 def build(
     markdown: Annotated[
         Path | None, typer.Option(help="Write plain Markdown here, for any site generator, and stop.")
@@ -243,17 +279,34 @@ def serve(
 
 @app.command()
 def notebook(
-    name: Annotated[str, typer.Argument(help="A card or a subject.")],
+    name: Annotated[str, typer.Argument(help="A card or a subject to write the notebook of; or the word collect.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="After collect: the notebook to take the answers from.", show_default=False)
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write.", show_default="notebooks/NAME.ipynb")
     ] = None,
     execute: Annotated[bool, typer.Option("--execute", help="Run it, so that it holds its results.")] = False,
     project: ProjectOption = Path(),
 ) -> None:
-    """Write the checklist of a card or a subject as a notebook whose cells run the checks again."""
-    from method_cards.render import notebook as notebooks
+    """Write the checklist of a card or a subject as a notebook; or collect the answers that people wrote into one."""
+    from method_cards.errors import InputError
 
-    typer.echo(f"wrote {notebooks.write(_project(project), name, output, execute=execute)}")
+    if file is None:
+        from method_cards.render import notebook as notebooks
+
+        typer.echo(f"wrote {notebooks.write(_project(project), name, output, execute=execute)}")
+    elif name != "collect":
+        raise InputError(
+            f'to take answers from {file}, write `method-cards notebook collect {file}`; "{name}" is no command'
+        )
+    elif output is not None or execute:
+        raise InputError("--output and --execute are for writing a notebook; collect has no use for them")
+    else:
+        from method_cards.render import report
+        from method_cards.render.collect import collect
+
+        report.print_collected(collect(_project(project), file), _console())
 
 
 @app.command()
@@ -312,17 +365,17 @@ def schema(
 
 
 def _run_one(project: Project, name: str, options: Any, dry_run: bool, format: Format) -> Any:  # noqa: A002
-    from method_cards.engine import prepare, run
+    from method_cards.engine import prepare, run_project
     from method_cards.render import progress, report
 
     if dry_run:
         report.print_plan(prepare(project, name, options), _console())
         return None
     with progress.TerminalProgress(_console(stderr=True)) as watching:
-        record, path = run(project, name, options, watching)
+        record = run_project(project, name, options, watching)
     if format == "text":
         cards = {loaded.card.id: loaded for loaded in project.cards_of(name, options.cards)}
-        report.print_record(record, _console(), cards=cards, path=path)
+        report.print_record(record, _console(), cards=cards, path=record.path)
     return record
 
 
@@ -348,6 +401,21 @@ def _library(project: Path, folders: Sequence[Path]) -> tuple[Catalog, Registry]
             Catalog.installed([loaded.folder / loaded.config.cards, *folders]) if folders else loaded.catalog
         ), loaded.registry
     return Catalog.installed(folders), Registry.installed()
+
+
+def _write(path: Path, text: str, *, quiet: bool) -> None:
+    """Write a report to a file, or to standard output; where that holds a report, messages go to standard error."""
+    from method_cards.errors import InputError
+
+    if path == Path("-"):
+        typer.echo(text, nl=False)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    typer.echo(f"wrote {path}", err=quiet)
 
 
 def _console(*, stderr: bool = False) -> Console:
