@@ -139,7 +139,7 @@ REMEMBERED = (
         "Gradient drift tells more than the loss",
         "gdrift2026membership",
         "substantially better than attacks by confidence, perplexity and reference models",
-        "AUC on a [GPT-2 of 28,000 parameters](memorization.md#text) that saw each sentence 100 times",
+        "AUC on a [GPT-2 of 28,000 parameters](memorization.md) that saw each sentence 100 times",
         lambda: pairs(drift="drift_auc", loss="membership_auc loss"),
         "drift above loss",
         lambda value: value["drift"] > value["loss"],
