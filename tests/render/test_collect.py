@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from method_cards import answers, document
 from method_cards.engine import run_project
 from method_cards.errors import DocumentError, InputError, Problem
-from method_cards.project import Project
+from method_cards.project import FILE, Project
 from method_cards.render import cells, notebook
 from method_cards.render.build import write_markdown
 from method_cards.render.collect import collect
 from method_cards.verdict import Answer, Outcome
-from tests.helpers import FILE, card_data, prescription, project, question, write_card
+from tests.helpers import card_data, prescription, project, question, write_card
 
 FIRST = "toy-card/told"
 FILLED = {"answer": "It is.", "by": "A. Person", "on": "2026-03-01", "evidence": "minutes of March"}
