@@ -26,6 +26,10 @@ SECTIONS = ("What it measures", "Assumptions", "Cost", "Departures from the pape
 """The headings of a check's docstring, in order; the first paragraph is its claim."""
 
 
+Need = Literal["gradients", "trainings", "checkpoints", "a reference model"]
+"""What not every subject can give."""
+
+
 @dataclass(frozen=True)
 class Passes:
     """What a check costs: how many examples go through the model.
@@ -152,6 +156,9 @@ class Check(BaseModel, ABC):
 
     quantities: ClassVar[tuple[Quantity, ...]]
     """Everything that `measure` may yield."""
+
+    needs: ClassVar[tuple[Need, ...]] = ()
+    """What it asks of a subject beyond a model and data; what an explainer needs is the explainer's affair."""
 
     gates: ClassVar[tuple[str, ...]] = ()
     """Quantities that every prescription must bound under ``valid_if``: without them a verdict would mean nothing."""

@@ -11,6 +11,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.plugins import BasePlugin
 from mkdocs.structure.files import File, Files
 
+from method_cards.answers import FILE as ANSWERS
 from method_cards.errors import InputError
 from method_cards.project import FILE, Project
 from method_cards.render import board, build, site
@@ -48,7 +49,7 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
             PluginError: A card, a record or the project is wrong.
         """
         try:
-            self._shown = self._source(config)
+            self._shown = self._source(config, frozenset(files.src_uris))
             made = site.build(self._shown)
         except InputError as error:
             raise PluginError(str(error)) from error
@@ -63,10 +64,10 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
         return board.fill(markdown, page.file.src_uri, self._shown)
 
     def on_serve(self, server: LiveReloadServer, config: MkDocsConfig, builder: object) -> LiveReloadServer:  # noqa: ARG002
-        """Rebuild when a card or a record changes."""
-        for folder in self._watched(config):
-            if folder.is_dir():
-                server.watch(str(folder))
+        """Rebuild when a card, a record or an answer changes."""
+        for path in self._watched(config):
+            if path.exists():
+                server.watch(str(path))
         return server
 
     def _project(self, config: MkDocsConfig) -> Path | None:
@@ -74,16 +75,17 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
         file = path / FILE if path.is_dir() else path
         return file if self.config.project or file.is_file() else None
 
-    def _source(self, config: MkDocsConfig) -> site.Source:
+    def _source(self, config: MkDocsConfig, written: frozenset[str]) -> site.Source:
         project = self._project(config)
         if project is not None:
-            return build.source_of(Project.load(project), directory_urls=config.use_directory_urls)
+            return build.source_of(Project.load(project), directory_urls=config.use_directory_urls, written=written)
         root = _root(config)
         return site.source_from(
             [root / folder for folder in self.config.cards],
             root / self.config.records if self.config.records else None,
             cache=root / build.CACHE,
             directory_urls=config.use_directory_urls,
+            written=written,
         )
 
     def _watched(self, config: MkDocsConfig) -> list[Path]:
@@ -91,7 +93,8 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
         if project is None:
             return [_root(config) / folder for folder in (*self.config.cards, self.config.records) if folder]
         loaded = Project.load(project)
-        return [loaded.records, *{card.folder for card in loaded.catalog}]
+        beside = loaded.folder / ANSWERS
+        return [loaded.records, *([beside] if beside.is_file() else []), *{card.folder for card in loaded.catalog}]
 
 
 def _root(config: MkDocsConfig) -> Path:

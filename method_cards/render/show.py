@@ -203,8 +203,8 @@ def _parameters(writer: Writer, check: type[Check]) -> None:
         )
         if item.meaning:
             writer.line(item.meaning, indent=4)
-        for option in item.options:
-            writer.line(option, style="dim", indent=4)
+        for one in item.alternatives:
+            writer.line(f"{one.name}: {', '.join(one.fields)}" if one.fields else one.name, style="dim", indent=4)
 
 
 def _quantity(writer: Writer, quantity: Quantity, *, is_gate: bool) -> None:
