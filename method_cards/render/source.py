@@ -72,7 +72,7 @@ class Source:
                     kept,
                     folder,
                     is_earlier=kept is not newest,
-                    is_current=self._is_current(verdict.card, kept),
+                    is_current=self.is_current(verdict.card, kept),
                 )
                 found.setdefault(verdict.id, judged)
         known = {f"{loaded.card.id}/{item.id}": None for loaded in self.cards for item in loaded.card.prescriptions}
@@ -80,7 +80,8 @@ class Source:
         decided = sorted(found.values(), key=lambda item: order.get(item.verdict.id, len(order)))
         return View(newest, tuple(decided), tuple(kept for kept, _ in reversed(runs)))
 
-    def _is_current(self, card: str, kept: Record) -> bool:
+    def is_current(self, card: str, kept: Record) -> bool:
+        """Whether a card is still as it was when a run applied it."""
         return card in self.catalog and kept.cards.get(card) == self.catalog.get(card).document.sha256
 
     def check(self, check: str) -> type[Check] | str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from pydantic import BaseModel, Field
+from rich.console import Console
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from method_cards import calibration, control_runs
@@ -24,7 +26,9 @@ from method_cards.registry import Registry
 from method_cards.render import separation, words
 from method_cards.render.check_page import check_page
 from method_cards.render.hubs import hubs
+from method_cards.render.needs import needs
 from method_cards.render.parameters import parameters
+from method_cards.render.show import print_check
 from method_cards.render.source import Source, source_from
 from method_cards.render.trust import trusts
 from method_cards.verdict import IntervalData, Outcome
@@ -306,6 +310,35 @@ def test_the_binding_can_be_put_into_a_card(source: Source) -> None:
     assert [item.measurement for item in bound.criteria] == ["similarity"]
     assert bound.criteria[0].at_most == 0.2
     assert bound.valid_if[0].confidence == 0.9
+
+
+def test_the_terminal_says_the_same() -> None:
+    """`method-cards show` prints the sentences of the page: rates, their lack, and works in full."""
+    bundled = source_from()
+    for check in ("attribution/completeness", "memorization/language-model-membership"):
+        output = io.StringIO()
+        print_check(bundled.registry.get(check), bundled.catalog, Console(file=output, width=400))
+        said, page = " ".join(output.getvalue().split()), text(page_of(bundled, check))
+        for trust in trusts(check, bundled):
+            assert trust.sentence in page
+            assert trust.sentence in said
+            assert trust.shortcoming in said
+        first = page[page.index("## Sources") + len("## Sources") :].split(" arxiv.org")[0].split(" doi.org")[0].strip()
+        assert first in said
+
+
+def test_what_a_check_needs_is_derived_and_declared() -> None:
+    """An explainer from its parameters, further data from its splits, the rest from its declaration; both pages say it."""
+    bundled = source_from()
+    for check, needed in (
+        ("attribution/completeness", ("an explainer",)),
+        ("influence/datamodel-score", ("data: train", "gradients", "trainings")),
+    ):
+        found = bundled.check(check)
+        assert not isinstance(found, str)
+        assert needs(found) == needed
+        assert f"needs {', '.join(needed)}" in text(page_of(bundled, check))
+        assert f"needs {' · '.join(needed)}" in text(index_of(bundled))
 
 
 def test_works_stand_in_full_with_their_link(source: Source) -> None:
