@@ -43,10 +43,10 @@ def write_markdown(project: Project, folder: Path) -> int:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    for path in sorted(folder.rglob("*.md")):
-        text = path.read_text(encoding="utf-8")
+    for page in sorted(folder.rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
         if board.MARK in text:
-            path.write_text(board.fill(text, path.relative_to(folder).as_posix(), source), encoding="utf-8")
+            page.write_text(board.fill(text, page.relative_to(folder).as_posix(), source), encoding="utf-8")
     return len(files)
 
 
