@@ -38,7 +38,7 @@ class Most:
 
 SIZES = (
     Most(verdicts=60, wrong=12, courses=24, rows=60),
-    Most(verdicts=200, wrong=8, courses=10, rows=60, brief=True),
+    Most(verdicts=200, wrong=6, courses=10, rows=60, brief=True),
     Most(verdicts=sys.maxsize, wrong=6, courses=6, rows=20, cards=80, brief=True),
 )
 
