@@ -48,7 +48,7 @@ def build(source: Source) -> Site:
     for loaded in source.cards:
         found |= card_pages(loaded, source, results)
     found |= {f"subjects/{view.record.subject.id}.md": subject_page(view, source) for view in source.views}
-    found |= {f"checks/{entry.id}.md": check_page(entry, source) for entry in source.registry}
+    found |= {f"checks/{entry.id}.md": check_page(entry, source, results.files) for entry in source.registry}
     return Site({**dict(hubs(source)), **found}, results.files)
 
 
