@@ -232,9 +232,20 @@ def read(path: Path) -> Record:
         InputError: The file is missing, is not a record, or is of a schema version that this release does not know.
     """
     try:
-        data = json.loads(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        found = Record.model_validate_json(content)
+    except ValidationError:
+        return _explained(path, content)
+    return found if "schema_version" in found.model_fields_set else _explained(path, content)
+
+
+def _explained(path: Path, content: bytes) -> Record:
+    """Read what was refused again, piece by piece, to say why; the quick way does not tell a wrong version from a wrong field."""
+    try:
+        data = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON: {error}; delete the folder or run again") from error
     version = data.get("schema_version") if isinstance(data, dict) else None

@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -214,7 +214,7 @@ class Drawer:
             drawing: What to draw.
             text: What it shows, as a finding: the alternative text.
         """
-        content = json.dumps([STYLE_VERSION, type(drawing).__name__, asdict(drawing)])
+        content = json.dumps([STYLE_VERSION, type(drawing).__name__, drawing], default=vars)
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
         svg = self._kept(f"{key}.svg", lambda: _svg(drawing, key))
         head = Markup('<svg class="mc-figure" role="img" aria-label="{}"').format(" ".join(text.split()))

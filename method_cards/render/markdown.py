@@ -52,16 +52,25 @@ _MARKUP = re.compile(r"[\\`*_{}\[\]|~^$@:=<>]")
 _LOOK_ALIKES = {ord("<"): "\u2039", ord(">"): "\u203a", ord('"'): "\u201d"}
 _AMPERSAND = "\uff06"
 _ENTITY = re.compile(r"&(?=#?\w+;)")
+_TEMPLATE = re.compile(r"\{(?=[{%#])|\}(?<=[}%#]\})")
+_WORDS = re.compile(r"(?:[^\W\d_](?:[^\W_]|[ ,.;:=()%+/?'-])*)?")
+"""Text that CommonMark and HTML leave as it is: most texts of most cards, which need no parser then."""
 
 
 def block(text: str) -> Markup:
     """CommonMark with TeX as blocks of safe HTML, without a blank line, so that every site generator passes them through."""
+    flat = text.strip(" \n")
+    if flat and _WORDS.fullmatch(flat):
+        return Markup(f"<p>{flat}</p>")  # noqa: S704  (no character of it means anything)
     return _safe(_parser().render(text), _BLOCK_TAGS)
 
 
 def inline(text: str) -> Markup:
     """CommonMark with TeX as one line of safe HTML."""
-    return _safe(_parser().renderInline(" ".join(text.split())), _INLINE_TAGS)
+    flat = " ".join(text.split())
+    if _WORDS.fullmatch(flat):
+        return Markup(flat)  # noqa: S704  (no character of it means anything)
+    return _safe(_parser().renderInline(flat), _INLINE_TAGS)
 
 
 def cell(text: str) -> Markup:
@@ -127,7 +136,9 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
 
 def no_templates(html: Markup) -> Markup:
     """Break up ``{{``, ``{%`` and ``{#``, which template plugins of site generators would run."""
-    return Markup(re.sub(r"\{(?=[{%#])|(?<=[}%#])\}", lambda found: _entity(found[0]), html))  # noqa: S704  (only braces change)
+    if "{" not in html and "}" not in html:
+        return html
+    return Markup(_TEMPLATE.sub(lambda found: _entity(found[0]), html))  # noqa: S704  (only braces change)
 
 
 @cache

@@ -39,6 +39,7 @@ MEANING = {
 }
 
 
+@cache
 def chip(outcome: Outcome, text: str = "") -> Markup:
     """A verdict as a word with an icon; the style sheet adds the icon and the colour."""
     return Markup('<span class="mc-chip mc-{}" title="{}">{}</span>').format(
@@ -55,6 +56,7 @@ def counts(outcomes: Iterable[Outcome]) -> Markup:
     return Markup(" ").join(chips)
 
 
+@cache
 def level(text: str) -> Markup:
     """The level of a prescription as a badge."""
     return Markup('<span class="mc-level mc-level-{}">{}</span>').format(text.partition(" ")[0].lower(), text)
@@ -92,7 +94,7 @@ def heading(slug: str) -> str:
 
 def html(text: str) -> Markup:
     """A piece of a page as one block of HTML: without blank lines or indentation, which Markdown would read."""
-    lines = [line.strip() for line in markdown.no_templates(Markup(text)).splitlines()]  # noqa: S704  (as below)
+    lines = [line.strip() for line in str(markdown.no_templates(Markup(text))).splitlines()]  # noqa: S704  (as below)
     return Markup("\n\n" + "\n".join(line for line in lines if line) + "\n\n")  # noqa: S704  (made by an escaping template)
 
 
