@@ -1,4 +1,4 @@
-"""Figures as inline SVG that follows the page's text colour, drawn once and kept by the hash of their content."""
+"""Figures as SVG files that are light or dark as the page is, drawn once and named by the hash of their content."""
 
 from __future__ import annotations
 
@@ -13,20 +13,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from markupsafe import Markup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE_VERSION = "5"
+STYLE_VERSION = "6"
 """Goes up when the same data would be drawn differently, so that no old drawing is taken from a cache."""
 
 INK = "#010203"
-"""Stands for the page's text colour until the drawing is done."""
+"""Stands for the colour of text until the drawing is done."""
+
+LIGHT = ("#1b1d21", "#ffffff")
+DARK = ("#e3e5ea", "#1e2129")
+"""Text and ground. A browser hands the page's colour scheme to a picture; the ground keeps it legible where one does not."""
+
+FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 HUES = ("#3b82c4", "#d97706", "#0f9b8e", "#9b6bd3", "#c2558f", "#7a8a3a")
 """Legible on white and on slate, told apart with any colour vision; markers and dashes tell them apart without colour."""
+
+WIDTH, HEIGHT, POINT = 448, 196, 72
+"""Of every drawing, in points; and how many there are to an inch."""
+
 MARKERS = "osD^vP"
 DASHES = ("-", "--", "-.", ":", "-", "--")
 
@@ -197,6 +206,23 @@ class Histogram:
 Drawing = Curve | Roc | Histogram
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A drawing as a file.
+
+    Attributes:
+        name: A file name made of the hash of what was drawn.
+        svg: The file.
+        width: In pixels; with the height it keeps the place on a page before the file is loaded.
+        height: In pixels.
+    """
+
+    name: str
+    svg: bytes
+    width: int
+    height: int
+
+
 class Drawer:
     """Draws what was not drawn before.
 
@@ -207,18 +233,12 @@ class Drawer:
     def __init__(self, cache: Path | None = None) -> None:
         self._cache = cache
 
-    def __call__(self, drawing: Drawing, text: str) -> Markup:
-        """The drawing as inline SVG.
-
-        Args:
-            drawing: What to draw.
-            text: What it shows, as a finding: the alternative text.
-        """
+    def __call__(self, drawing: Drawing) -> Drawn:
+        """The drawing as a file of its own."""
         content = json.dumps([STYLE_VERSION, type(drawing).__name__, drawing], default=vars)
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
         svg = self._kept(f"{key}.svg", lambda: _svg(drawing, key))
-        head = Markup('<svg class="mc-figure" role="img" aria-label="{}"').format(" ".join(text.split()))
-        return Markup(svg.replace("<svg", head, 1))  # noqa: S704  (drawn here; every text in it was escaped by matplotlib)
+        return Drawn(f"{key}.svg", svg.encode(), WIDTH, HEIGHT)
 
     def _kept(self, name: str, make: Callable[[], str]) -> str:
         if self._cache is None:
@@ -239,27 +259,22 @@ def _svg(drawing: Drawing, key: str) -> str:
         mpl.rcdefaults()  # a person's own matplotlibrc does not change the pages
         settings: Any = RC | {"svg.hashsalt": key}
         mpl.rcParams.update(settings)
-        figure = Figure(figsize=(6.2, 2.7), layout="constrained")
+        figure = Figure(figsize=(WIDTH / POINT, HEIGHT / POINT), layout="constrained")
         FigureCanvasSVG(figure)
         drawing.draw(figure)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _for_pages(buffer.getvalue(), key)
+    return _lean(buffer.getvalue())
 
 
-def _for_pages(svg: str, key: str) -> str:
-    """Matplotlib's SVG as one line for an HTML page: no prolog, no page-wide style, ids of its own, the page's colour and font."""
-    svg = svg[svg.index("<svg") :]
+def _lean(svg: str) -> str:
+    """Matplotlib's SVG without what repeats itself, in the reader's font, with a ground and ink for both colour schemes."""
+    svg = re.sub(r"^.*?<svg[^>]*>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(
         r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", svg, flags=re.DOTALL
     )
-    svg = re.sub(
-        r'^<svg[^>]*?viewBox="([^"]*)"[^>]*>',
-        r'<svg viewBox="\1" fill="currentColor" font-size="9.5" stroke-linejoin="round" stroke-linecap="butt">',
-        svg,
-    )
     used = dict.fromkeys(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
-    names = {name: f"mc{key[:8]}-{number}" for number, name in enumerate(used)}
+    names = {name: f"m{number}" for number, name in enumerate(used)}
     svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", svg)
     svg = re.sub(
         r'(?:xlink:href="|href="|url\()#([^")]+)',
@@ -279,8 +294,15 @@ def _for_pages(svg: str, key: str) -> str:
     svg = re.sub(r">\s+<", "><", re.sub(r"\s+", " ", svg)).strip()
     for _ in range(3):
         svg = re.sub(r"<g>(<(?:path|use|text)[^<>]*?(?:/>|>[^<>]*</text>))</g>|<g></g>|<defs></defs>", r"\1", svg)
-    return re.sub(r'(?<=[\d.] )([ML]) | "|(?<=d=")M | z (?=")', lambda found: found[0].strip(), svg)
+    return _ROOT + re.sub(r'(?<=[\d.] )([ML]) | "|(?<=d=")M | z (?=")', lambda found: found[0].strip(), svg)
 
+
+_ROOT = (
+    f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
+    f'fill="currentColor" color="{LIGHT[0]}" font-family="{FONTS}" font-size="9.5" stroke-linejoin="round" stroke-linecap="butt">'
+    f"<style>@media(prefers-color-scheme:dark){{svg{{color:{DARK[0]}}}.g{{fill:{DARK[1]}}}}}</style>"
+    f'<rect class="g" width="100%" height="100%" fill="{LIGHT[1]}"/>'
+)
 
 _INHERITED = {
     "text": r' (font-size="9.5px"|fill="currentColor")',

@@ -10,14 +10,12 @@ from method_cards import record as records
 from method_cards.errors import InputError
 from method_cards.render import words
 from method_cards.render.charts import Chart, charts
-from method_cards.render.figures import Drawer
+from method_cards.render.figures import Drawer, Drawn
 from method_cards.render.pictures import Sheet, sheet
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from markupsafe import Markup
 
     from method_cards.record import Record
     from method_cards.render.source import Judged
@@ -51,7 +49,7 @@ class Figure:
     """A drawn chart."""
 
     chart: Chart
-    svg: Markup
+    drawn: Drawn
 
 
 @dataclass(frozen=True)
@@ -178,9 +176,8 @@ class Results:
         verdict = judged.verdict
         results = (*verdict.criteria, *(gate for gate in verdict.gates if gate.outcome is not Outcome.PASSED))
         found = charts(execution, results, with_histograms=verdict.outcome is not Outcome.PASSED)
-        figures = tuple(
-            Figure(chart, self.drawer(chart.drawing, chart.finding)) for chart in found if is_new(chart.drawing)
-        )
+        figures = tuple(Figure(chart, self.drawer(chart.drawing)) for chart in found if is_new(chart.drawing))
+        self.files |= {f"{FIGURES}/{figure.drawn.name}": figure.drawn.svg for figure in figures}
         sheets: list[Sheet] = []
         problems: list[str] = []
         for data in execution.pictures if is_new("pictures") else ():

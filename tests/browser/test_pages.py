@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from method_cards.render import build
 from tests.render import sample
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -146,13 +149,13 @@ def test_a_page_stays_at_home_and_raises_no_error(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_figures_follow_the_text_colour(site: str, browser: Browser, scheme: str) -> None:
-    """Text and lines of drawings have the colour of the page's text, so that they are read in both themes."""
+def test_drawings_follow_the_text_colour(site: str, browser: Browser, scheme: str) -> None:
+    """Lines of intervals have the colour of the page's text, so that they are read in both themes."""
     with Visit(browser, scheme=scheme) as visit:
         visit.page.goto(f"{site}{CARD}")
         colours = visit.page.evaluate(
-            "['.mc-figure text', '.mc-scale', '.mc-reason'].map(place => { const style = getComputedStyle(document.querySelector(place));"
-            " return place.includes('scale') ? style.stroke : place.includes('text') ? style.fill : style.color })"
+            "['.mc-scale', '.mc-reason'].map(place => { const style = getComputedStyle(document.querySelector(place));"
+            " return place.includes('scale') ? style.stroke : style.color })"
         )
         assert len(set(colours)) == 1
 
@@ -204,11 +207,22 @@ def test_pages_can_be_read_without_scripts(site: str, browser: Browser) -> None:
     context.close()
 
 
-def test_the_palette_can_be_switched(site: str, browser: Browser) -> None:
-    """The button in the header turns the page dark and back, and the drawings with it."""
+def test_figures_switch_with_the_palette(site: str, browser: Browser) -> None:
+    """The button in the header turns the page dark, and every figure with it: the corner of each picture has the page's ground."""
     with Visit(browser) as visit:
         visit.page.goto(f"{site}{CARD}")
-        before = visit.page.evaluate("getComputedStyle(document.querySelector('.mc-figure text')).fill")
+        visit.page.add_style_tag(content="img.mc-figure { border-radius: 0 !important }")
+        figure = visit.page.locator("details[open] img.mc-figure").first
+        figure.scroll_into_view_if_needed()
+        assert _corner(figure) == (255, 255, 255)
         visit.page.locator("label[title='Switch to dark']").click()
         visit.page.wait_for_function("document.body.dataset.mdColorScheme === 'slate'")
-        assert visit.page.evaluate("getComputedStyle(document.querySelector('.mc-figure text')).fill") != before
+        ground = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert f"rgb{_corner(figure)}" == ground
+
+
+def _corner(figure: Locator) -> tuple[int, ...]:
+    """The colour of a picture a few pixels from its corner, as it is on the screen."""
+    figure.evaluate("image => image.complete || new Promise(done => image.addEventListener('load', done))")
+    screen = Image.open(io.BytesIO(figure.screenshot())).convert("RGB")
+    return tuple(np.asarray(screen)[4, 4].tolist())
