@@ -132,7 +132,10 @@ def sizes(built: Path) -> dict[str, int]:
 def configuration() -> dict[str, Any]:
     """This repository's own mkdocs.yml, for the generated project."""
     settings: dict[str, Any] = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"))
-    settings |= {"docs_dir": "docs", "nav": [{"Home": "index.md"}, *({name.title(): f"{name}/index.md"} for name in HUBS)]}
+    settings |= {
+        "docs_dir": "docs",
+        "nav": [{"Home": "index.md"}, *({name.title(): f"{name}/index.md"} for name in HUBS)],
+    }
     settings["not_in_nav"] = "".join(f"/{name}/*\n" for name in HUBS)
     settings["plugins"] = ["search", "offline", "method-cards"]
     return settings
@@ -147,8 +150,7 @@ def write(folder: Path, cards: int, figures: int) -> None:
     for number, name in enumerate(names):
         path = folder / "cards" / f"family-{number % 10}" / name / "card.yaml"
         path.parent.mkdir(parents=True)
-        text = sample.CARD.replace(f"id: {CARD}", f"id: {name}", 1)
-        path.write_text(text.replace("title: Saliency maps", f"title: Saliency maps {number}", 1), encoding="utf-8")
+        path.write_text(yaml.safe_dump(card(name, number), width=100), encoding="utf-8")
     (folder / "cards" / "references.bib").write_text(sample.BIBLIOGRAPHY, encoding="utf-8")
     with tempfile.TemporaryDirectory() as temporary:
         kept = [made for made, _ in sample.source(Path(temporary)).records]
@@ -165,6 +167,21 @@ def write(folder: Path, cards: int, figures: int) -> None:
     (folder / "docs").mkdir()
     (folder / "docs" / "index.md").write_text("# Home\n\n[Cards](cards/index.md)\n", encoding="utf-8")
     (folder / "mkdocs.yml").write_text(yaml.safe_dump(configuration()), encoding="utf-8")
+
+
+def card(name: str, number: int) -> dict[str, Any]:
+    """The card of the tests under another name; no two cards have a sentence in common, so that nothing is made once for all."""
+
+    def own(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: own(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [own(item) for item in value]
+        is_sentence = isinstance(value, str) and value.strip().endswith(".")
+        return f"{value.strip()} Number {number}." if is_sentence else value
+
+    found: dict[str, Any] = own(yaml.safe_load(sample.CARD))
+    return found | {"id": name, "title": f"Saliency maps {number}"}
 
 
 def spread(one: Record, subject: str, cards: list[str], figures: int) -> Record:

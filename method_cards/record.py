@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from method_cards.errors import InputError
+from method_cards.errors import CheckError, InputError
 from method_cards.measurement import Kind, Measurements, Pictures, Series
 from method_cards.verdict import Outcome, Verdict
 
@@ -278,7 +278,10 @@ def read_pictures(folder: Path, data: PicturesData) -> Pictures:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: cannot be read as an array: {error}") from error
-    return Pictures(data.name, data.caption, data.columns, data.rows, values, data.signed)
+    try:
+        return Pictures(data.name, data.caption, data.columns, data.rows, values, data.signed)
+    except (CheckError, TypeError) as error:
+        raise InputError(f"{path}: does not hold the pictures that the record promises: {error}") from error
 
 
 def find(root: Path, subject: str | None = None) -> list[Path]:

@@ -52,6 +52,7 @@ _MARKUP = re.compile(r"[\\`*_{}\[\]|~^$@:=<>]")
 _LOOK_ALIKES = {ord("<"): "\u2039", ord(">"): "\u203a", ord('"'): "\u201d"}
 _AMPERSAND = "\uff06"
 _ENTITY = re.compile(r"&(?=#?\w+;)")
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]")
 _TEMPLATE = re.compile(r"\{(?=[{%#])|\}(?<=[}%#]\})")
 _WORDS = re.compile(r"(?:[^\W\d_](?:[^\W_]|[ ,.;:=()%+/?'-])*)?")
 """Text that CommonMark and HTML leave as it is: most texts of most cards, which need no parser then."""
@@ -93,8 +94,15 @@ def title(text: object) -> Markup:
 
 def metadata(text: object) -> str:
     """A title for a page's front matter, where generators print what stands there without escaping."""
-    flat = " ".join(str(text).split()).translate(_LOOK_ALIKES | dict(zip(map(ord, "{[}]"), "(())", strict=True)))
+    flat = " ".join(visible(str(text)).split()).translate(
+        _LOOK_ALIKES | dict(zip(map(ord, "{[}]"), "(())", strict=True))
+    )
     return _ENTITY.sub(_AMPERSAND, flat).replace("\\", "/")
+
+
+def visible(text: str) -> str:
+    """The text without characters that nobody sees and that do something: control characters, and those that turn what follows around."""
+    return _UNSEEN.sub("", text)
 
 
 def code(text: str) -> Markup:

@@ -182,5 +182,5 @@ def environment() -> jinja2.Environment:
 
 def render(template: str, **context: Any) -> str:
     """A page as Markdown."""
-    text = environment().get_template(template).render(**context)
+    text = markdown.visible(environment().get_template(template).render(**context))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
