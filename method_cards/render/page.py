@@ -93,9 +93,22 @@ def heading(slug: str) -> str:
 
 
 def html(text: str) -> Markup:
-    """A piece of a page as one block of HTML: without blank lines or indentation, which Markdown would read."""
-    lines = [line.strip() for line in str(markdown.no_templates(Markup(text))).splitlines()]  # noqa: S704  (as below)
-    return Markup("\n\n" + "\n".join(line for line in lines if line) + "\n\n")  # noqa: S704  (made by an escaping template)
+    """A piece of a page as one block of HTML that Markdown leaves alone.
+
+    No line is blank, indented, or begins with anything but a tag: extensions of site generators look for fences and the like
+    at the start of every line, even within an attribute, and text from a record may hold line breaks.
+    """
+    lines: list[str] = []
+    for line in str(markdown.no_templates(Markup(text))).splitlines():  # noqa: S704  (as below)
+        piece = line.strip()
+        if piece and (not lines or _TAG.match(piece)):
+            lines.append(piece)
+        elif piece:
+            lines[-1] += f" {piece}"
+    return Markup("\n\n" + "\n".join(lines) + "\n\n")  # noqa: S704  (made by an escaping template)
+
+
+_TAG = re.compile(r"</?[a-z]")
 
 
 class Links:
