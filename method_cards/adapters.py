@@ -255,11 +255,12 @@ class CausalLanguageModelAdapter(TextAdapter):
     def losses(self, inputs: Tensor | dict[str, Tensor], targets: Tensor) -> Tensor:  # noqa: ARG002
         """Mean negative log-likelihood in nats of the predicted tokens of each text, padding left out, ``(batch,)``.
 
-        The first token is not predicted and not counted.
+        The first token is not predicted and not counted, on whatever side the padding stands.
         """
         losses = -self.token_log_probabilities(inputs)
         mask = self.mask(inputs)
-        weights = torch.ones_like(losses) if mask is None else mask[:, 1:].to(losses.dtype)
+        has_context = None if mask is None else (mask != 0) & ((mask != 0).cumsum(1) > 1)
+        weights = torch.ones_like(losses) if has_context is None else has_context[:, 1:].to(losses.dtype)
         return (losses * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 

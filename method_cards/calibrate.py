@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import multiprocessing
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from method_cards import calibration, intervals, judge
-from method_cards.calibration import Calibration, Calibrations, ControlRates
+from method_cards import calibration, control_runs, judge
+from method_cards.calibration import Calibration, Calibrations
 from method_cards.card import CheckBinding, Prescription
 from method_cards.catalog import LoadedCard
 from method_cards.check import Check, Context, Control
-from method_cards.environment import versions
+from method_cards.document import compact_json
 from method_cards.errors import InputError
 from method_cards.execution import Options, Silent, measure
 from method_cards.lazy import torch
 from method_cards.measurement import Measurements
 from method_cards.plan import Bound, Step
 from method_cards.registry import Entry, Registry
-from method_cards.verdict import IntervalData, Outcome
+from method_cards.tally import EXPECTED, Calibrated, Ending, tally
+from method_cards.verdict import Outcome
 
 SEEDS = 60
 """At 60 runs without a false alarm, the 95 % upper limit of its rate is 0.06; at 60 detections, the lower limit is 0.94."""
-
-EXPECTED = {"defect": Outcome.FAILED, "confounded": Outcome.INVALID, "sound": Outcome.FAILED}
-"""What is counted on each kind of control: detections, refusals, and false alarms."""
-
 
 Chosen: TypeAlias = tuple[LoadedCard, Prescription]
 """A card and one of its prescriptions that has a check."""
@@ -57,21 +52,6 @@ class Trial:
     samples: int | None
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How a trial ended for one prescription.
-
-    Attributes:
-        outcome: The verdict; not applicable where the check says nothing about the control.
-        as_expected: Whether it is the counted outcome, for the stated reason.
-        reason: The verdict's reason.
-    """
-
-    outcome: Outcome
-    as_expected: bool
-    reason: str
-
-
 Endings: TypeAlias = tuple[Trial, tuple[Ending, ...]]
 """A trial, and how it ended for each of its prescriptions."""
 
@@ -93,8 +73,9 @@ def calibrate(
     seeds: int = SEEDS,
     samples: int | None = None,
     jobs: int = 1,
+    more: bool = False,
     advanced: Callable[[], None] = lambda: None,
-) -> list[Calibration]:
+) -> list[Calibrated]:
     """Measure the error rates of prescriptions that are decided from one measurement.
 
     Args:
@@ -103,10 +84,12 @@ def calibrate(
         seeds: How many times each control is built and checked.
         samples: How many examples are measured; what the card asks for, or 512, where None.
         jobs: How many processes share the work, one thread each.
+        more: Whether runs that are kept beside the card count, so that only seeds are run that are missing.
         advanced: Called after each trial.
 
     Returns:
-        For each prescription, detection and false-alarm rates with 95 % intervals, overall and for each control.
+        For each prescription, detection and false-alarm rates with 95 % intervals, overall and for each control; and the runs of
+        the first seed, to be shown, where that was run.
 
     Raises:
         InputError: The check has no control with the defect that a prescription's criteria look for, or none without it.
@@ -121,15 +104,27 @@ def calibrate(
         for control in check.controls()
     ]
     _refuse_without_controls(bounds, controls, binding.id)
+    before = [_before(item, check, samples) if more else None for item in chosen]
+    missing = {
+        (control.name, _name(bound)): _missing(control, earlier, seeds)
+        for control, concerned in controls
+        for bound, earlier in zip(bounds, before, strict=True)
+        if bound in concerned
+    }
     began = time.perf_counter()
     ended: list[Endings] = []
     with _workers(jobs) as run:
-        for wave in ([0], range(1, seeds)):  # seed 0 tells which controls the check says something about
+        for wave in ([0], range(1, max(seeds_of.stop for seeds_of in missing.values()))):
+            # seed 0 tells which controls the check says something about
             units = [
-                [Trial(entry, concerned, control.name, seed, samples) for control, concerned in controls if concerned]
+                [
+                    Trial(entry, lacking, control.name, seed, samples)
+                    for control, concerned in controls
+                    if (lacking := tuple(bound for bound in concerned if seed in missing[control.name, _name(bound)]))
+                ]
                 for seed in wave
             ]
-            for endings in run(units):
+            for endings in run([unit for unit in units if unit]):
                 ended += endings
                 for _ in endings:
                     advanced()
@@ -139,18 +134,48 @@ def calibrate(
             controls = [(control, concerned) for control, concerned in controls if control.name not in silent]
             _refuse_without_controls(bounds, controls, binding.id)
     seconds = round(time.perf_counter() - began, 1)
-    return [_calibration(bound, check, samples, seeds, seconds, _rates_of(bound, controls, ended)) for bound in bounds]
+    return [
+        tally(
+            _name(bound),
+            _binding(bound.prescription),
+            check,
+            [(control, _by_seed(control, bound, ended)) for control, concerned in controls if bound in concerned],
+            samples=samples,
+            seconds=seconds,
+            before=earlier,
+        )
+        for bound, earlier in zip(bounds, before, strict=True)
+    ]
 
 
 def keep(loaded: LoadedCard, found: Sequence[Calibration]) -> str:
     """Write calibrations beside their card, over older ones of the same prescriptions; gives the path."""
     before = calibration.read(loaded.folder).prescriptions
-    new = {item.prescription.partition("/")[2]: item for item in found}
-    slugs = {prescription.id for prescription in loaded.card.prescriptions}
-    merged = {slug: item for slug, item in sorted({**before, **new}.items()) if slug in slugs}
+    new = {_slug(item.prescription): item for item in found}
+    merged = {slug: item for slug, item in sorted({**before, **new}.items()) if slug in _slugs(loaded)}
     path = loaded.folder / calibration.FILE
-    path.write_text(Calibrations(prescriptions=merged).model_dump_json(indent=1) + "\n", encoding="utf-8")
+    data = Calibrations(prescriptions=merged).model_dump(mode="json")
+    path.write_text(compact_json(data), encoding="utf-8")
     return str(path)
+
+
+def keep_runs(loaded: LoadedCard, found: Sequence[Calibrated]) -> str:
+    """Write the runs that pages show beside their card; gives the path."""
+    before = control_runs.read(loaded.folder).prescriptions
+    runs = {_slug(item.runs.prescription): item for item in found}
+    shown = {slug: _completed(item, before.get(slug)) for slug, item in runs.items()}
+    pictures = [picture for item in found for picture in item.pictures]
+    return str(control_runs.write(loaded.folder, shown, pictures, _slugs(loaded)))
+
+
+def _completed(found: Calibrated, before: control_runs.ControlRuns | None) -> control_runs.ControlRuns:
+    """The first run of each control; one that is kept already where only later seeds were run now."""
+    now = found.runs
+    is_same = before is not None and before.is_current(now.check_version, now.digest) and before.samples == now.samples
+    kept = before.controls if before is not None and is_same else ()
+    known = {(run.control, run.kind, run.description): run for run in (*kept, *now.controls)}
+    keys = [(rates.control, rates.kind, rates.description) for rates in found.rates.controls]
+    return now.model_copy(update={"controls": tuple(known[key] for key in keys if key in known)})
 
 
 def attempt(trial: Trial) -> tuple[Ending, ...]:
@@ -168,14 +193,18 @@ def attempt(trial: Trial) -> tuple[Ending, ...]:
         status, cause, measurements = measure(step, context, Options(), Silent())
     if status not in ("complete", "stopped_early"):
         return (Ending(Outcome.ERRORED, as_expected=False, reason=cause),) * len(trial.bounds)
-    return tuple(_ending(control, bound, measurements, complete=status == "complete") for bound in trial.bounds)
+    shown = tuple(measurements.pictures.values()) if trial.seed == 0 else ()
+    return tuple(
+        replace(_ending(control, bound, measurements, complete=status == "complete"), pictures=shown)
+        for bound in trial.bounds
+    )
 
 
 def _ending(control: Control, bound: Bound, measurements: Measurements, *, complete: bool) -> Ending:
     judged = judge.judge(_binding(bound.prescription), measurements, complete=complete)
-    results = {result.measurement: result.outcome for result in (*judged.gates, *judged.criteria)}
-    right_reason = not control.because or results.get(control.because) is Outcome.FAILED
-    return Ending(judged.outcome, judged.outcome is EXPECTED[control.kind] and right_reason, judged.reason)
+    failed = {item.measurement for item in (*judged.gates, *judged.criteria) if item.outcome is Outcome.FAILED}
+    as_expected = judged.outcome is EXPECTED[control.kind] and (not control.because or control.because in failed)
+    return Ending(judged.outcome, as_expected, judged.reason, judged.criteria, judged.gates)
 
 
 def _attempts(trials: Sequence[Trial]) -> list[Endings]:
@@ -214,58 +243,34 @@ def _refuse_without_controls(
             raise InputError(f"{_name(bound)}: no control of {check} shows the defect that its criteria look for")
 
 
-def _rates_of(
-    bound: Bound, controls: Sequence[tuple[Control, tuple[Bound, ...]]], ended: Sequence[Endings]
-) -> tuple[ControlRates, ...]:
-    found: list[ControlRates] = []
-    for control, concerned in controls:
-        if bound in concerned:
-            place = concerned.index(bound)
-            found.append(_rates(control, [endings[place] for trial, endings in ended if trial.control == control.name]))
-    return tuple(found)
+def _before(item: Chosen, check: type[Check], samples: int) -> Calibration | None:
+    """What is kept beside the card of this very check with these criteria and examples."""
+    loaded, prescription = item
+    found = calibration.read(loaded.folder).prescriptions.get(prescription.id)
+    is_same = found is not None and found.is_current(check.version, calibration.digest(_binding(prescription)))
+    return found if found is not None and is_same and found.samples == samples else None
 
 
-def _calibration(
-    bound: Bound, check: type[Check], samples: int, seeds: int, seconds: float, rates: tuple[ControlRates, ...]
-) -> Calibration:
-    binding = _binding(bound.prescription)
-    return Calibration(
-        prescription=_name(bound),
-        check=binding.id,
-        check_version=check.version,
-        digest=calibration.digest(binding),
-        samples=samples,
-        seeds=seeds,
-        measured_on=dt.datetime.now(dt.UTC).date(),
-        environment=versions(),
-        seconds=seconds,
-        controls=rates,
-        detection=_pooled([rate for rate in rates if rate.kind != "sound"]),
-        false_alarm=_pooled([rate for rate in rates if rate.kind == "sound"]),
-    )
+def _missing(control: Control, before: Calibration | None, seeds: int) -> range:
+    """The seeds that a control was not run with: all of one that is new, or another than it was."""
+    earlier = before.of(control) if before else None
+    return range(earlier.runs if earlier else 0, max(seeds, before.seeds if before else 0))
 
 
-def _rates(control: Control, endings: Sequence[Ending]) -> ControlRates:
-    expected = sum(ending.as_expected for ending in endings)
-    counts = Counter(ending.outcome for ending in endings)
-    return ControlRates(
-        control=control.name,
-        kind=control.kind,
-        description=control.description,
-        because=control.because,
-        runs=len(endings),
-        outcomes=dict(sorted(counts.items())),
-        expected=expected,
-        rate=_share(expected, len(endings)),
-    )
+def _by_seed(control: Control, bound: Bound, ended: Sequence[Endings]) -> dict[int, Ending]:
+    return {
+        trial.seed: endings[trial.bounds.index(bound)]
+        for trial, endings in ended
+        if trial.control == control.name and bound in trial.bounds
+    }
 
 
-def _pooled(rates: Sequence[ControlRates]) -> IntervalData:
-    return _share(sum(rate.expected for rate in rates), sum(rate.runs for rate in rates))
+def _slug(prescription: str) -> str:
+    return prescription.partition("/")[2]
 
 
-def _share(successes: int, trials: int) -> IntervalData:
-    return IntervalData.of(intervals.clopper_pearson(successes, trials))
+def _slugs(loaded: LoadedCard) -> frozenset[str]:
+    return frozenset(prescription.id for prescription in loaded.card.prescriptions)
 
 
 @contextmanager

@@ -8,20 +8,36 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from method_cards import intervals
 from method_cards.card import CheckBinding
 from method_cards.errors import InputError
-from method_cards.verdict import IntervalData, Outcome
+from method_cards.verdict import IntervalData, Outcome, Where
+
+if TYPE_CHECKING:
+    from method_cards.check import Control
 
 FILE = "calibration.json"
 
 
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimates(_Data):
+    """What one criterion or condition found in each run on one control, by seed; None where nothing was measured or kept."""
+
+    measurement: str
+    where: Where
+    values: tuple[FiniteFloat | None, ...]
+    """The estimates."""
+    beyond: tuple[FiniteFloat | None, ...]
+    """How far the whole interval lies outside the bound: above zero where the criterion failed. None where the run gave no verdict."""
 
 
 class ControlRates(_Data):
@@ -38,6 +54,39 @@ class ControlRates(_Data):
     """The counted runs: failed by the right criterion (defect), invalid (confounded), failed although nothing is wrong (sound)."""
     rate: IntervalData
     """Their share."""
+    estimates: tuple[Estimates, ...] = ()
+    """For each criterion of the card, then for each condition; empty in files of before they were kept."""
+
+    def is_of(self, control: Control) -> bool:
+        """Whether these are runs on this control, as far as its description tells: what one of the same name was before does not count."""
+        return (self.control, self.kind, self.description, self.because) == (
+            control.name,
+            control.kind,
+            control.description,
+            control.because,
+        )
+
+    def joined(self, later: ControlRates) -> ControlRates:
+        """Both series of runs as one."""
+        expected, runs = self.expected + later.expected, self.runs + later.runs
+        lost = (None,) * self.runs
+        before = self.estimates or tuple(
+            item.model_copy(update={"values": lost, "beyond": lost}) for item in later.estimates
+        )
+        return later.model_copy(
+            update={
+                "runs": runs,
+                "outcomes": dict(sorted((Counter(self.outcomes) + Counter(later.outcomes)).items())),
+                "expected": expected,
+                "rate": share(expected, runs),
+                "estimates": tuple(
+                    first.model_copy(
+                        update={"values": first.values + then.values, "beyond": first.beyond + then.beyond}
+                    )
+                    for first, then in zip(before, later.estimates, strict=True)
+                ),
+            }
+        )
 
 
 class Calibration(_Data):
@@ -64,6 +113,10 @@ class Calibration(_Data):
         """Whether these rates hold for this version of the check and these criteria."""
         return (self.check_version, self.digest) == (check_version, digest)
 
+    def of(self, control: Control) -> ControlRates | None:
+        """The rates on this control; None where it was not run, or was another."""
+        return next((rates for rates in self.controls if rates.is_of(control)), None)
+
 
 class Calibrations(_Data):
     """All calibrations of one card."""
@@ -84,6 +137,11 @@ def digest(binding: CheckBinding) -> str:
         ),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def share(successes: int, trials: int) -> IntervalData:
+    """A share of runs with its 95 % interval."""
+    return IntervalData.of(intervals.clopper_pearson(successes, trials))
 
 
 def read(folder: Path) -> Calibrations:

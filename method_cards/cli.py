@@ -266,6 +266,16 @@ def calibrate(
         int | None,
         typer.Option("--jobs", "-j", min=1, help="How many processes share the work.", show_default="all cores"),
     ] = None,
+    more: Annotated[
+        bool,
+        typer.Option(
+            "--more", help="Count the runs that are kept beside the cards, and run only seeds that are missing."
+        ),
+    ] = False,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Run each control once, for the pages to show; error rates stay as they are."),
+    ] = False,
     cards: CardsFolderOption = None,
     project: ProjectOption = Path(),
 ) -> None:
@@ -283,7 +293,9 @@ def calibrate(
     if not chosen:
         registry.get(check or "")
         raise InputError(f'no card uses the check "{check}", so there are no criteria to calibrate')
-    report.calibrate(chosen, registry, seeds=seeds, jobs=jobs or os.cpu_count() or 1, console=_console())
+    report.calibrate(
+        chosen, registry, seeds=seeds, jobs=jobs or os.cpu_count() or 1, console=_console(), more=more, once=once
+    )
 
 
 @app.command()

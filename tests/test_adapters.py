@@ -478,6 +478,30 @@ def test_padded_texts_have_the_loss_of_the_whole_batch() -> None:
     assert ((subject.losses(batch) * weights).sum() / weights.sum()).item() == pytest.approx(expected.item(), abs=1e-5)
 
 
+class Bigrams(nn.Module):
+    """A language model whose next token depends on the last one alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding.from_pretrained(torch.randn(9, 9, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        return self.table(input_ids)  # type: ignore[no-any-return]
+
+
+def test_padding_on_the_left_counts_no_token_more() -> None:
+    """A text's first token follows nothing but padding, so it is not counted: the loss is that of the text without padding."""
+    model = Bigrams().eval()
+    ids, mask = torch.tensor([[0, 0, 5, 3, 8], [4, 2, 7, 1, 6]]), torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    padded = {"input_ids": ids, "attention_mask": mask}
+    subject = Subject("table", "text-generation", model, {"train": (padded, torch.zeros(2, dtype=torch.long))})
+    expected = [
+        torch.nn.functional.cross_entropy(model(row[kept])[:-1], row[kept][1:]).item()
+        for row, kept in zip(ids, mask.bool(), strict=True)
+    ]
+    assert subject.losses(subject.batch("train", [0, 1])).tolist() == pytest.approx(expected, rel=1e-6)
+
+
 def test_membership_is_measured_on_a_language_model() -> None:
     """The scores of the membership check are the negative losses of the texts."""
     subject = language_subject()

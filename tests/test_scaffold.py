@@ -162,7 +162,7 @@ def test_the_starter_check_finds_its_defect(folder: Path) -> None:
     """On its controls the starter check fails the defect and not the sound model."""
     project = Project.load(folder)
     card = project.catalog.get("fit-for-use")
-    rates = calibrate([(card, card.card.prescriptions[0])], project.registry, seeds=5)[0]
+    rates = calibrate([(card, card.card.prescriptions[0])], project.registry, seeds=5)[0].rates
     assert rates.detection.estimate == 1
     assert rates.false_alarm.estimate == 0
 

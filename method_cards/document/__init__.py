@@ -1,11 +1,22 @@
 """YAML files that people write: read safely, with the line and column of everything in them.
 
 `load` reads a file and refuses all that is not plain data; `Document.validate` makes a pydantic model of it, and puts
-what is wrong into words, with file, line and column.
+what is wrong into words, with file, line and column. `compact_json` writes what programs keep beside them.
 """
 
+from method_cards.document.compact import compact_json
 from method_cards.document.document import Document, load
 from method_cards.document.files import SIZE_LIMIT, decode, read_bytes
 from method_cards.document.reader import MAX_DEPTH, MAX_NODES, FieldPath
 
-__all__ = ["MAX_DEPTH", "MAX_NODES", "SIZE_LIMIT", "Document", "FieldPath", "decode", "load", "read_bytes"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_NODES",
+    "SIZE_LIMIT",
+    "Document",
+    "FieldPath",
+    "compact_json",
+    "decode",
+    "load",
+    "read_bytes",
+]

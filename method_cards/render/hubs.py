@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from method_cards.render.overview import Overview
 from method_cards.render.page import Links, render
 
 if TYPE_CHECKING:
@@ -32,10 +33,19 @@ def hubs(source: Source) -> Iterator[tuple[str, str]]:
     checks = [(family, list(items)) for family, items in groupby(_checks(source), key=lambda row: row.entry.family)]
     for path, template, context in (
         ("cards/index.md", "cards.md.jinja", {"families": families}),
-        ("subjects/index.md", "subjects.md.jinja", {}),
+        ("subjects/index.md", "subjects.md.jinja", _subjects(source)),
         ("checks/index.md", "checks.md.jinja", {"families": checks}),
     ):
         yield path, render(template, links=Links(path, directory_urls=source.directory_urls), **shared, **context)
+
+
+def _subjects(source: Source) -> dict[str, Any]:
+    """The subjects, and the cards that were applied to any of them."""
+    applied = {judged.verdict.card for view in source.views for judged in view.judged}
+    return {
+        "overviews": [Overview(view, source) for view in source.views],
+        "applied": [loaded for loaded in source.cards if loaded.card.id in applied],
+    }
 
 
 def _checks(source: Source) -> Iterator[CheckRow]:

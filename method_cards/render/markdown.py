@@ -46,6 +46,8 @@ _BLOCK_TAGS = _INLINE_TAGS | {
 }
 _ATTRIBUTES = {"a": {"href"}, "span": {"class"}, "div": {"class"}, "ol": {"start"}}
 _FENCE = "$$"
+_MOST_LINES = 200
+"""How long a formula may be; what never ends would be looked for again and again."""
 _OWN_CLASS = "arithmatex"
 _LINK = re.compile(r"^(https?://|mailto:|#[A-Za-z0-9_-]+$)")
 _MARKUP = re.compile(r"[\\`*_{}\[\]|~^$@:=<>]")
@@ -170,9 +172,10 @@ def _read_inline_tex(state: StateInline, silent: bool) -> bool:
 
 
 def _read_block_tex(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    lines = [state.getLines(line, line + 1, state.tShift[line], False).strip() for line in range(start, end)]
-    if not lines or not lines[0].startswith(_FENCE):
+    if not state.src.startswith(_FENCE, state.bMarks[start] + state.tShift[start]):
         return False
+    end = min(end, start + _MOST_LINES)
+    lines = [state.getLines(line, line + 1, state.tShift[line], False).strip() for line in range(start, end)]
     last = next(
         (number for number, line in enumerate(lines) if line.endswith(_FENCE) and (number or line != _FENCE)), None
     )

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from method_cards.judge import number
-from method_cards.render import interval, markdown, words
+from method_cards.render import history, interval, markdown, words
 from method_cards.render.charts import spoken
 from method_cards.render.results import GRAVITY
 from method_cards.verdict import Outcome
@@ -54,6 +54,12 @@ def counts(outcomes: Iterable[Outcome]) -> Markup:
         chip(outcome, f"{listed.count(outcome)} {spoken(outcome.value)}") for outcome in GRAVITY if outcome in listed
     ]
     return Markup(" ").join(chips)
+
+
+def tally(outcomes: Iterable[Outcome]) -> str:
+    """How many verdicts of each kind in words, the gravest first, for places with no room for chips."""
+    listed = list(outcomes)
+    return ", ".join(f"{listed.count(outcome)} {spoken(outcome.value)}" for outcome in GRAVITY if outcome in listed)
 
 
 @cache
@@ -187,6 +193,8 @@ def environment() -> jinja2.Environment:
         "level": level,
         "anchor": anchor,
         "draw_interval": interval.draw,
+        "draw_course": history.draw,
+        "tally": tally,
         "quantity": interval.label,
         "Outcome": Outcome,
     }

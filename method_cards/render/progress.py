@@ -139,7 +139,14 @@ def is_live(console: Console) -> bool:
 
 
 def calibrate(
-    chosen: Sequence[tuple[LoadedCard, Prescription]], registry: Registry, *, seeds: int, jobs: int, console: Console
+    chosen: Sequence[tuple[LoadedCard, Prescription]],
+    registry: Registry,
+    *,
+    seeds: int,
+    jobs: int,
+    console: Console,
+    more: bool = False,
+    once: bool = False,
 ) -> None:
     """Measure the error rates of prescriptions' checks, print them and keep them beside their cards.
 
@@ -149,8 +156,10 @@ def calibrate(
         seeds: How many times each control is built and checked.
         jobs: How many processes share the work.
         console: Where the rates go; progress goes to standard error.
+        more: Whether runs that are kept beside the cards count.
+        once: Whether each control is run once, to be shown, and error rates are left as they are.
     """
-    from method_cards.calibrate import alike, keep
+    from method_cards.calibrate import alike, keep, keep_runs
     from method_cards.calibrate import calibrate as measure
 
     writer, errors = Writer(console), Console(stderr=True, highlight=False)
@@ -163,17 +172,30 @@ def calibrate(
         for together in alike(chosen):
             names = [f"{loaded.card.id}/{prescription.id}" for loaded, prescription in together]
             task = bar.add_task(", ".join(names), total=None)
-            found = measure(together, registry, seeds=seeds, jobs=jobs, advanced=partial(bar.advance, task))
+            found = measure(
+                together,
+                registry,
+                seeds=1 if once else seeds,
+                jobs=jobs,
+                more=more and not once,
+                advanced=partial(bar.advance, task),
+            )
             bar.remove_task(task)
-            for (loaded, _), rates in zip(together, found, strict=True):
-                _told(writer, rates, keep(loaded, [rates]))
+            for (loaded, _), one in zip(together, found, strict=True):
+                path = keep_runs(loaded, [one])
+                _told(writer, one.rates, path if once else keep(loaded, [one.rates]), once=once)
 
 
-def _told(writer: Writer, found: Calibration, path: str) -> None:
-    """The rates of one prescription, control by control, and where they are kept."""
+def _told(writer: Writer, found: Calibration, path: str, *, once: bool) -> None:
+    """What was found for one prescription, control by control, and where it is kept."""
     writer.line(writer.text(found.prescription, "bold"), writer.text(f"  {words.duration(found.seconds)}", "dim"))
-    writer.line(words.rates(found), indent=2)
+    if not once:
+        writer.line(words.rates(found), indent=2)
     for control in found.controls:
+        if once:
+            outcome = ", ".join(words.word(outcome) for outcome in control.outcomes)
+            writer.line(f"{control.kind}: {control.control}: {outcome}", style="dim", indent=4)
+            continue
         shares = f"{control.expected} of {control.runs}"
         writer.line(f"{control.kind}: {control.control}: {shares} {EXPECTED[control.kind]}", style="dim", indent=4)
     writer.line(f"kept in {path}", style="dim", indent=2)

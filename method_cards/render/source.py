@@ -73,7 +73,8 @@ class Source:
                 )
                 found.setdefault(verdict.id, judged)
         order = self._order
-        return View(newest, tuple(sorted(found.values(), key=lambda judged: order.get(judged.verdict.id, len(order)))))
+        decided = sorted(found.values(), key=lambda item: order.get(item.verdict.id, len(order)))
+        return View(newest, tuple(decided), tuple(kept for kept, _ in reversed(runs)))
 
     @cached_property
     def _order(self) -> dict[str, int]:
@@ -128,10 +129,12 @@ class View:
     Attributes:
         record: Its newest run.
         judged: For each prescription the newest verdict on the model as it is now; a run of one card hides no other card.
+        runs: All its runs, those on other models included, from the oldest to the newest.
     """
 
     record: Record
     judged: tuple[Judged, ...]
+    runs: tuple[Record, ...] = ()
 
     @property
     def name(self) -> str:

@@ -98,11 +98,7 @@ def adjusted(record: Record) -> str:
 
 def why(record: Record) -> str:
     """Why a run ends with its exit status."""
-    stopping = [verdict.outcome for verdict in record.verdicts if verdict.stops]
-    errored = stopping.count(Outcome.ERRORED)
-    unmet = (("failed", Outcome.FAILED), ("is invalid", Outcome.INVALID), ("is inconclusive", Outcome.INCONCLUSIVE))
-    reasons = [f"{stopping.count(outcome)} MUST {verb}" for verb, outcome in unmet if outcome in stopping]
-    reasons += [f"{plural(errored, 'verdict')} could not be measured"] if errored else []
+    reasons = unmet(record.verdicts)
     reasons += [f"no check of {card} applies to this subject" for card in record.idle_cards]
     reasons += ["the run was interrupted"] if record.status == "interrupted" else []
     if reasons:
@@ -111,6 +107,15 @@ def why(record: Record) -> str:
     return "every MUST that a check decides passed" + (
         f"; {plural(waiting, 'MUST')} wait for an answer" if waiting else ""
     )
+
+
+def unmet(verdicts: Iterable[Verdict]) -> list[str]:
+    """What makes a run with these verdicts end with 1: ``2 MUST failed``."""
+    stopping = [verdict.outcome for verdict in verdicts if verdict.stops]
+    errored = stopping.count(Outcome.ERRORED)
+    verbs = (("failed", Outcome.FAILED), ("is invalid", Outcome.INVALID), ("is inconclusive", Outcome.INCONCLUSIVE))
+    reasons = [f"{stopping.count(outcome)} MUST {verb}" for verb, outcome in verbs if outcome in stopping]
+    return reasons + ([f"{plural(errored, 'verdict')} could not be measured"] if errored else [])
 
 
 def rates(found: Calibration) -> str:

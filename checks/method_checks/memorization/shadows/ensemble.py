@@ -74,12 +74,18 @@ def shadows(context: Context, subject: Subject, members: str, non_members: str, 
         count: How many models; even.
 
     Raises:
-        CheckError: Nothing can be trained, or the trained models give NaN.
+        CheckError: Nothing can be trained, or the trained models give NaN or all say the same of every example.
     """
     if reason := not_applicable(subject, members):
         raise CheckError(reason)
     key = ("shadow models", members, non_members, count, *pool(context, members, non_members))
-    return context.once(key, lambda generator: _made(context, subject, (members, non_members), count, generator))
+    found = context.once(key, lambda generator: _made(context, subject, (members, non_members), count, generator))
+    if torch.equal(found.confidences.amax(0), found.confidences.amin(0)):
+        raise CheckError(
+            f"all {count} retrained models say the same of every example, though each was trained on another half; does the "
+            "training function use the examples and the seed that it is given?"
+        )
+    return found
 
 
 def halves(count: int, examples: int, generator: Generator) -> Tensor:
