@@ -19,6 +19,7 @@ from method_cards.document import Document
 from method_cards.errors import DocumentError, InputError, Problem, did_you_mean
 from method_cards.lazy import torch
 from method_cards.randomness import seeded
+from method_cards.record import SUBJECT
 from method_cards.registry import Registry
 from method_cards.verdict import Answer, Waiver
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 FILE = "method-cards.yaml"
 
-SubjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+SubjectName = Annotated[str, StringConstraints(pattern=rf"^{SUBJECT}$")]
 """Letters, digits, dots, hyphens and underscores: records are kept in a folder of this name."""
 
 Device = Literal["auto", "cpu", "cuda", "mps"]

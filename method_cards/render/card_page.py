@@ -99,8 +99,9 @@ def card_page(loaded: LoadedCard, source: Source, results: Results) -> str:
     citations = Citations(loaded)
     by_prescription: dict[str, list[Result]] = {}
     glances: list[Glance] = []
+    slugs = {item.id for item in card.prescriptions}
     for view in source.views:
-        found = results.of_card(view.of_card(card.id))
+        found = results.of_card([item for item in view.of_card(card.id) if item.verdict.prescription in slugs])
         for result in found:
             by_prescription.setdefault(result.verdict.prescription, []).append(result)
         if found:

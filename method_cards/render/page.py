@@ -74,8 +74,8 @@ def probability(value: float) -> str:
 
 
 def anchor(name: str) -> Markup:
-    """The mark that gives a heading its place: an attribute list, which most generators know."""
-    return Markup("{{#{}}}").format(re.sub(r"[^A-Za-z0-9_-]", "", name))
+    """The mark that gives a heading its place: an attribute list, with a space, since Jinja's comments begin as it does without."""
+    return Markup("{{ #{} }}").format(re.sub(r"[^A-Za-z0-9_-]", "", name))
 
 
 def percent(data: IntervalData) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
@@ -31,6 +32,12 @@ from method_cards.verdict import Outcome
 
 ID = "hostile"
 """Every slug: of the card, of its prescriptions, of its failure modes, of the family and the subject."""
+
+SLUGS = {
+    outcome: ID if outcome is Outcome.FAILED else f"{ID}-{outcome.name.lower().replace('_', '-')}"
+    for outcome in Outcome
+}
+"""A prescription for each outcome."""
 
 RUN = "window.__pwned=1"
 ELSEWHERE = "https://elsewhere.example"
@@ -111,26 +118,19 @@ def filled(kind: Any, text: str) -> Any:
 
 
 def _leaf(kind: Any, text: str) -> Any:
+    """The attack itself where the type takes it, else the first value that it does take."""
     adapter = TypeAdapter(kind)
+    bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    members = [member.value for member in bare] if isinstance(bare, type) and issubclass(bare, Enum) else []
     address = f"https://example.org/{''.join(text.split())}"
-    for value in (
-        text,
-        address,
-        f"{ELSEWHERE}/{{{{7}}}}){{:onclick={RUN}}}(",
-        ID,
-        f"{ID}/{ID}",
-        "2026-01-02",
-        1,
-        0.9,
-        True,
-    ):
+    breaking = f"{ELSEWHERE}/{{{{7}}}}){{:onclick={RUN}}}("
+    for value in (text, address, breaking, *members, ID, f"{ID}/{ID}", "MUST", "2026-01-02", 1, 0.9, True):
         try:
             adapter.validate_python(value)
         except ValidationError:
             continue
         return value
-    members = list(getattr(kind, "__members__", None) or getattr(get_args(kind)[0], "__members__", ()))
-    return adapter.validate_python(getattr(get_args(kind)[0] if get_args(kind) else kind, members[0])).value
+    raise AssertionError(f"no value is known for {kind}")
 
 
 def card(text: str) -> dict[str, Any]:
@@ -146,7 +146,8 @@ def card(text: str) -> dict[str, Any]:
     del checked["check"]["samples"]
     asked = {name: value for name, value in checked.items() if name != "check"}
     asked |= {"id": f"{ID}-question", "question": filled(Question, text)}
-    found |= {"prescriptions": [checked, asked], "supersedes": []}
+    every = [{**checked, "id": slug} for slug in SLUGS.values()]
+    found |= {"prescriptions": [*every, asked], "supersedes": []}
     for example in found["examples"]:
         example["notebook"] = f"{ELSEWHERE}/x"
     return found
@@ -174,10 +175,8 @@ def check(text: str) -> type[Check]:
         def controls(cls) -> tuple[Control, ...]:
             return ()
 
-    body = text.replace("\n", "\n        ")
-    Hostile.__doc__ = (
-        f"{' '.join(text.split())}\n\n    What it measures:\n        {body}\n\n    Assumptions:\n        {body}\n"
-    )
+    body = textwrap.indent(text, " " * 8)
+    Hostile.__doc__ = f"{' '.join(text.split())}\n\n    What it measures:\n{body}\n\n    Assumptions:\n{body}\n"
     return Hostile
 
 
@@ -232,7 +231,11 @@ def make_record(text: str) -> Record:
     ]
     [pictures] = execution["pictures"]
     pictures |= {"columns": [text, text], "rows": [text], "signed": [True, False]}
-    execution["pictures"] = [pictures | {"file": "maps.npy"}, pictures | {"file": "../../secret.npy"}, pictures]
+    execution["pictures"] = [
+        pictures | {"name": "maps", "file": "maps.npy"},
+        pictures | {"file": "../../secret.npy"},
+        pictures,
+    ]
     execution |= {"check": f"{ID}/{ID}", "status": "errored"}
     [criterion] = verdict["criteria"]
     names = (
@@ -244,19 +247,14 @@ def make_record(text: str) -> Record:
         {**criterion, "where": {}, "low_bound": None, "high_bound": 0.5, "range": [0, 1], **name} for name in names
     ]
     verdicts = []
-    for number, outcome in enumerate(Outcome):
-        changes: dict[str, Any] = {
-            "card": ID,
-            "prescription": ID if number == 0 else text,
-            "outcome": outcome.value,
-            "execution": 0,
-        }
+    for outcome, slug in SLUGS.items():
+        changes: dict[str, Any] = {"card": ID, "prescription": slug, "outcome": outcome.value, "execution": 0}
         changes |= {"criteria": criteria, "gates": [{**item, "outcome": "failed"} for item in criteria]}
         changes |= {"level": "MUST", "answer": verdict["answer"] if outcome is Outcome.ANSWERED else None}
         verdicts.append({**verdict, **changes})
     asked = {**verdicts[-1], "prescription": f"{ID}-question", "criteria": [], "gates": [], "execution": None}
-    unknown = {**verdicts[0], "card": text}
-    data |= {"executions": [execution], "verdicts": [*verdicts, asked, unknown]}
+    gone = [{**verdicts[0], "card": text}, {**verdicts[0], "prescription": text}]
+    data |= {"executions": [execution], "verdicts": [*verdicts, asked, *gone]}
     return Record.model_validate(data)
 
 
@@ -290,9 +288,8 @@ def project(folder: Path, text: str, *, control: str = "") -> Source:
     return Source(catalog, registry(text + control), ((record.read(place / record.FILE), place),))
 
 
-def write_site(folder: Path, source: Source) -> Path:
+def write_site(folder: Path, made: site.Site) -> Path:
     """The pages of a project as any site generator would get them, with the settings of this repository; gives mkdocs.yml."""
-    made = site.build(source)
     files: Mapping[str, bytes] = {
         **{path: page.encode() for path, page in made.pages.items()},
         **made.files,
