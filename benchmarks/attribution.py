@@ -110,6 +110,11 @@ def mprt(setting: Setting) -> object:
     return quantus().MPRT(**QUIET)(setting.model, *setting.arrays(), **explained())
 
 
+def efficient(setting: Setting) -> object:
+    """Efficient MPRT: the trained and one fully random network."""
+    return quantus().EfficientMPRT(**QUIET)(setting.model, *setting.arrays(), **explained())
+
+
 def smooth(samples: int) -> Peer:
     """Smooth MPRT."""
     return lambda setting: quantus().SmoothMPRT(nr_samples=samples, **QUIET)(
@@ -200,6 +205,11 @@ CASES = (
         {"D": {"Quantus MPRT": mprt}, "R": {"Quantus MPRT": mprt}},
     ),
     Case(
+        "attribution/efficient-parameter-randomization",
+        {"D": {"explainer": GRADIENT, "seeds": 2}, "R": {"explainer": GRADIENT, "seeds": 2}},
+        {"D": {"Quantus Efficient MPRT": efficient}, "R": {"Quantus Efficient MPRT": efficient}},
+    ),
+    Case(
         "attribution/smooth-parameter-randomization",
         {"D": {"explainer": GRADIENT, "draws": 50}, "R": {"explainer": GRADIENT, "draws": 5}},
         {"D": {"Quantus Smooth MPRT n=50": smooth(50)}},
@@ -251,8 +261,6 @@ CASES = (
     Case("attribution/random-logit", {"D": {"explainer": GRADIENT}, "R": {"explainer": GRADIENT}}),
     Case("attribution/insertion-deletion", {"D": {"explainer": MULTIPLIED, "orders": 1}}),
 )
-"""Quantus' Efficient MPRT has no counterpart: the rise of entropy told no defect from a sound map (see the card `saliency-maps`)."""
-
 NETWORKS = {"D": "digits CNN, 1×8×8", "R": "ResNet-18, 3×64×64"}
 
 

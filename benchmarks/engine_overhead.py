@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from method_cards import document
 from method_cards.catalog import Catalog
 from method_cards.check import Check, Context
-from method_cards.engine import run
+from method_cards.engine import run_project
 from method_cards.execution import Options
 from method_cards.measurement import Yielded
 from method_cards.project import FILE, Project, ProjectConfig
@@ -264,7 +264,7 @@ def ways_of(case: Case, folder: Path) -> Ways:
         check,
         raw=lambda: replayed(subject.model, passes),
         alone=lambda: [None for _ in check.measure(subject, context)],
-        run=lambda: run(project, "model", options),
+        run=lambda: run_project(project, "model", options),
     )
 
 

@@ -8,7 +8,8 @@ A tour, in the order in which things happen:
 * A `Check` measures a subject and yields `Exact`, `PerSample` and `TwoGroups` measurements of its declared `Quantity` s,
   batch by batch, from what its `Context` lends it. A `Control` is a subject with a known answer.
 * A criterion of the card bounds a measurement; judging it gives a `Verdict` with an `Outcome`, from a confidence interval.
-* `run` executes the cards of a subject and leaves a `Record`.
+* `run` executes cards on a model that is at hand, in a script or a notebook, and returns a `Record`, which shows itself.
+  `method_cards.engine.run_project` does the same for a subject of a project, with `Options`.
 
 Importing this package does not import torch.
 """
@@ -21,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from method_cards.card import Card
     from method_cards.check import Check, Context, Control, Passes
-    from method_cards.engine import run
     from method_cards.errors import CheckError, InputError
     from method_cards.execution import Options
+    from method_cards.live import run
     from method_cards.measurement import Exact, PerSample, Pictures, Quantity, TwoGroups
     from method_cards.project import Project
     from method_cards.record import Record
@@ -74,7 +75,7 @@ _HOMES = {
     "Subject": "subject",
     "TwoGroups": "measurement",
     "Verdict": "verdict",
-    "run": "engine",
+    "run": "live",
 }
 
 

@@ -243,17 +243,34 @@ def serve(
 
 @app.command()
 def notebook(
-    name: Annotated[str, typer.Argument(help="A card or a subject.")],
+    name: Annotated[str, typer.Argument(help="A card or a subject to write the notebook of; or the word collect.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="After collect: the notebook to take the answers from.", show_default=False)
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write.", show_default="notebooks/NAME.ipynb")
     ] = None,
     execute: Annotated[bool, typer.Option("--execute", help="Run it, so that it holds its results.")] = False,
     project: ProjectOption = Path(),
 ) -> None:
-    """Write the checklist of a card or a subject as a notebook whose cells run the checks again."""
-    from method_cards.render import notebook as notebooks
+    """Write the checklist of a card or a subject as a notebook; or collect the answers that people wrote into one."""
+    from method_cards.errors import InputError
 
-    typer.echo(f"wrote {notebooks.write(_project(project), name, output, execute=execute)}")
+    if file is None:
+        from method_cards.render import notebook as notebooks
+
+        typer.echo(f"wrote {notebooks.write(_project(project), name, output, execute=execute)}")
+    elif name != "collect":
+        raise InputError(
+            f'to take answers from {file}, write `method-cards notebook collect {file}`; "{name}" is no command'
+        )
+    elif output is not None or execute:
+        raise InputError("--output and --execute are for writing a notebook; collect has no use for them")
+    else:
+        from method_cards.render import report
+        from method_cards.render.collect import collect
+
+        report.print_collected(collect(_project(project), file), _console())
 
 
 @app.command()
@@ -312,17 +329,17 @@ def schema(
 
 
 def _run_one(project: Project, name: str, options: Any, dry_run: bool, format: Format) -> Any:  # noqa: A002
-    from method_cards.engine import prepare, run
+    from method_cards.engine import prepare, run_project
     from method_cards.render import progress, report
 
     if dry_run:
         report.print_plan(prepare(project, name, options), _console())
         return None
     with progress.TerminalProgress(_console(stderr=True)) as watching:
-        record, path = run(project, name, options, watching)
+        record = run_project(project, name, options, watching)
     if format == "text":
         cards = {loaded.card.id: loaded for loaded in project.cards_of(name, options.cards)}
-        report.print_record(record, _console(), cards=cards, path=path)
+        report.print_record(record, _console(), cards=cards, path=record.path)
     return record
 
 

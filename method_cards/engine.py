@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,9 @@ from method_cards.subject import Subject
 from method_cards.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
+    from method_cards.catalog import LoadedCard
     from method_cards.project import Project
+    from method_cards.registry import Registry
 
 Arrays = list[tuple[str, Any]]
 
@@ -35,10 +38,10 @@ BATCH = (16, 64)
 """The fewest and the most examples that a check is handed at once: with more, most runs that could stop early would not."""
 
 
-def run(
+def run_project(
     project: Project, subject: str, options: Options | None = None, progress: Progress | None = None
-) -> tuple[Record, Path]:
-    """Run the cards of a subject of a project, and keep the record.
+) -> Record:
+    """Run the cards of a subject of a project, and keep the record in the project's folder of records.
 
     Args:
         project: The project.
@@ -47,51 +50,24 @@ def run(
         progress: Who wants to see how it gets on.
 
     Returns:
-        The record and the path of its ``record.json``. Interrupted by Ctrl-C, it is a valid record of what was measured so far.
+        The record, which knows its `path`. Interrupted by Ctrl-C, it is a valid record of what was measured so far.
 
     Raises:
         InputError: The subject cannot be built, or something named does not exist. Nothing was measured.
     """
     options = options or Options()
     planned = prepare(project, subject, options)
-    cards = project.cards_of(subject, options.cards)
-    started = dt.datetime.now(dt.UTC)
-    folder = _run_folder(project.records / subject, started, partial=bool(options.cards or options.only))
-    today = started.date()
+    config = project.subject_config(subject)
+    answers = project.answers(subject)
+    today = dt.datetime.now(dt.UTC).date()
 
     def finish(verdict: Verdict) -> Verdict:
         waiver, expired = project.waiver(subject, verdict.id, today)
-        answer = project.subject_config(subject).answers.get(verdict.id)
-        changes: dict[str, Any] = {"waiver": waiver, "waiver_expired": expired}
-        if answer is not None and verdict.question:
-            changes |= {
-                "answer": answer,
-                "outcome": Outcome.ANSWERED,
-                "reason": f"{answer.by} answered on {answer.on}: {answer.answer}",
-            }
-        return verdict.model_copy(update=changes)
+        changed = verdict.model_copy(update={"waiver": waiver, "waiver_expired": expired})
+        return changed.answered(answers.get(verdict.id))
 
-    head = Record(
-        id=folder.name,
-        started=started,
-        finished=started,
-        status="interrupted",
-        seed=planned.seed,
-        device=str(planned.subject.device),
-        environment=versions(),
-        git_revision=git_revision(project.folder),
-        block=planned.subject.block,
-        subject=_subject_data(planned.subject, project.subject_config(subject).model),
-        cards={loaded.card.id: loaded.document.sha256 for loaded in cards},
-    )
-
-    def whole(partial: Record) -> Record:
-        return partial.model_copy(update={"verdicts": tuple(finish(item) for item in partial.verdicts)})
-
-    def keep(partial: Record, arrays: Arrays) -> None:
-        record.write(whole(partial), folder, arrays)
-
-    return whole(execute(planned, head, options, progress or Silent(), keep)), folder / record.FILE
+    keeping = Keeping(project.records, config.model, project.folder, finish, bool(options.cards or options.only))
+    return keep_run(planned, project.cards_of(subject, options.cards), options, progress or Silent(), keeping)
 
 
 def prepare(project: Project, subject: str, options: Options) -> Plan:
@@ -100,25 +76,95 @@ def prepare(project: Project, subject: str, options: Options) -> Plan:
     Raises:
         InputError: The subject cannot be built, or something named does not exist.
     """
-    cards = project.cards_of(subject, options.cards)
-    known = [f"{loaded.card.id}/{item.id}" for loaded in cards for item in loaded.card.prescriptions]
-    for name in options.only:
-        if name not in known:
-            raise InputError(f'no prescription is called "{name}".{did_you_mean(name, known)}')
-    seed = project.config.seed if options.seed is None else options.seed
-    planned = plan(
-        project.build(subject, device(options.device), seed),
-        cards,
-        project.registry,
-        seed=seed,
+    settled = replace(
+        options,
+        seed=project.config.seed if options.seed is None else options.seed,
         samples=project.config.samples if options.samples is None else options.samples,
-        only=options.only,
     )
+    cards = project.cards_of(subject, options.cards)
+    refuse_unknown(options.only, cards)  # before the person's code runs, which may take long
+    built = project.build(subject, device(options.device), settled.seed or 0)
+    return prepare_subject(built, cards, project.registry, settled)
+
+
+def prepare_subject(subject: Subject, cards: Sequence[LoadedCard], registry: Registry, options: Options) -> Plan:
+    """Decide what will run on a subject, and measure how fast its model is where that pays.
+
+    Raises:
+        InputError: Something named does not exist, or the subject's explainer is wrong.
+    """
+    refuse_unknown(options.only, cards)
+    seed = options.seed or 0
+    planned = plan(subject, cards, registry, seed=seed, samples=options.samples, only=options.only)
     if sum(step.cost for step in planned.steps) > WORTH_MEASURING:
         with seeded(seed):
             planned.pace = measured(planned.subject, planned.steps[0].check.splits()[0])
     planned.subject.block = options.block or block_of(planned.pace)
     return planned
+
+
+def refuse_unknown(only: Iterable[str], cards: Iterable[LoadedCard]) -> None:
+    """Refuse the name of a prescription that none of the cards has.
+
+    Raises:
+        InputError: There is such a name.
+    """
+    known = [f"{loaded.card.id}/{item.id}" for loaded in cards for item in loaded.card.prescriptions]
+    for name in only:
+        if name not in known:
+            raise InputError(f'no prescription is called "{name}".{did_you_mean(name, known)}')
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """How the record of a run is kept.
+
+    Attributes:
+        records: The folder of records; the subject's own is made in it.
+        model: Where the model came from, in words.
+        source: The folder whose git revision is told.
+        finish: Adds to a verdict what people said: answers, waivers.
+        partial: Whether only some of the subject's cards or prescriptions were asked for.
+    """
+
+    records: Path
+    model: str
+    source: Path
+    finish: Callable[[Verdict], Verdict]
+    partial: bool = False
+
+
+def keep_run(
+    planned: Plan, cards: Sequence[LoadedCard], options: Options, progress: Progress, keeping: Keeping
+) -> Record:
+    """Execute a plan, and keep its record after each step.
+
+    Raises:
+        InputError: The folder of the record cannot be made.
+    """
+    started = dt.datetime.now(dt.UTC)
+    folder = _run_folder(keeping.records / planned.subject.id, started, partial=keeping.partial)
+    head = Record(
+        id=folder.name,
+        started=started,
+        finished=started,
+        status="interrupted",
+        seed=planned.seed,
+        device=str(planned.subject.device),
+        environment=versions(),
+        git_revision=git_revision(keeping.source),
+        block=planned.subject.block,
+        subject=_subject_data(planned.subject, keeping.model),
+        cards={loaded.card.id: loaded.document.sha256 for loaded in cards},
+    )
+
+    def whole(partial: Record) -> Record:
+        return partial.model_copy(update={"verdicts": tuple(map(keeping.finish, partial.verdicts))})
+
+    def keep(partial: Record, arrays: Arrays) -> None:
+        record.write(whole(partial), folder, arrays)
+
+    return whole(execute(planned, head, options, progress, keep)).at(folder / record.FILE)
 
 
 def execute(

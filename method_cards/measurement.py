@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from method_cards import display
 from method_cards.errors import CheckError
 
 Key: TypeAlias = tuple[str, tuple[tuple[str, str | int | float], ...]]
@@ -51,6 +52,8 @@ class _Named:
     unit: str = field(default="", kw_only=True)
     range: tuple[float, float] = field(default=(0.0, 1.0), kw_only=True)
     by: Mapping[str, str | int | float] = field(default_factory=dict, kw_only=True)
+
+    _repr_mimebundle_ = display.mimebundle
 
     @property
     def key(self) -> Key:
@@ -130,6 +133,8 @@ class Pictures:
     rows: tuple[str, ...]
     values: NDArray[np.float32]
     signed: tuple[bool, ...]
+
+    _repr_mimebundle_ = display.mimebundle
 
     def __post_init__(self) -> None:
         if not _SNAKE.fullmatch(self.name):
@@ -212,6 +217,8 @@ class Series:
     needs: int | None = None
     _parts: list[Floats] = field(default_factory=list)
     _others: list[Floats] = field(default_factory=list)
+
+    _repr_mimebundle_ = display.mimebundle
 
     @classmethod
     def of(cls, measurement: Measurement) -> Series:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from method_cards import document, load
+from method_cards import answers, document, load
 from method_cards.adapters import Task
 from method_cards.card import CheckBinding
 from method_cards.catalog import Catalog, LoadedCard
@@ -24,11 +24,15 @@ from method_cards.registry import Registry
 from method_cards.verdict import Answer, Waiver
 
 if TYPE_CHECKING:
+    from method_cards.check import Check
+    from method_cards.record import Record
     from method_cards.subject import Subject
 
 FILE = "method-cards.yaml"
 
-SubjectName = Annotated[str, StringConstraints(pattern=rf"^{SUBJECT}$")]
+SUBJECT_NAME = rf"^{SUBJECT}$"
+
+SubjectName = Annotated[str, StringConstraints(pattern=SUBJECT_NAME)]
 """Letters, digits, dots, hyphens and underscores: records are kept in a folder of this name."""
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -130,6 +134,7 @@ class Project:
         document: The file, for messages with their place.
         catalog: All cards: bundled, of installed packages, and the project's own.
         registry: All checks.
+        collected: Answers that were collected from notebooks, by subject and prescription; see `answers`.
     """
 
     folder: Path
@@ -137,6 +142,7 @@ class Project:
     document: Document
     catalog: Catalog
     registry: Registry
+    collected: Mapping[str, Mapping[str, Answer]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path | str = FILE, *, checks: Sequence[str] = ()) -> Project:
@@ -160,9 +166,11 @@ class Project:
         own = folder / config.cards
         catalog = Catalog.installed([own] if own.is_dir() else [])
         project = cls(folder, config, source, catalog, registry)
-        if problems := [*project.problems(), *lint(catalog, registry)]:
+        collected, beside = answers.read(folder)
+        wrong = project.answer_problems(collected, beside) if beside is not None else []
+        if problems := [*project.problems(), *wrong, *lint(catalog, registry)]:
             raise DocumentError(problems)
-        return project
+        return replace(project, collected=collected)
 
     @property
     def records(self) -> Path:
@@ -195,25 +203,37 @@ class Project:
                     found.append(self.document.problem((*at, "waivers", index, "prescription"), message))
         return found
 
+    def answer_problems(self, collected: Mapping[str, Mapping[str, Answer]], source: Document) -> list[Problem]:
+        """What the file of collected answers names that is not there, or that ``method-cards.yaml`` answers too."""
+        found: list[Problem] = []
+        for name, given in collected.items():
+            subject = self.config.subjects.get(name)
+            if subject is None:
+                message = f'no subject is called "{name}".{did_you_mean(name, self.config.subjects)}'
+                found.append(source.problem(("subjects", name), message, key=True))
+                continue
+            known = {
+                f"{card}/{item.id}"
+                for card in subject.cards
+                if card in self.catalog
+                for item in self.catalog.get(card).card.prescriptions
+            }
+            for full in given:
+                if full in subject.answers:
+                    message = f"{self.document.path.name} answers this too: leave one of the two answers out"
+                    found.append(source.problem(("subjects", name, full), message, key=True))
+                elif full not in known:
+                    message = f'none of the subject\'s cards has a prescription "{full}".{did_you_mean(full, known)}'
+                    found.append(source.problem(("subjects", name, full), message, key=True))
+        return found
+
     def _explainer_problems(self, name: str, subject: SubjectConfig) -> list[Problem]:
-        """What is wrong with a subject's explainer, asked of the first check that takes one."""
-        if subject.explainer is None or "callable" in subject.explainer:
+        """What is wrong with a subject's explainer."""
+        if subject.explainer is None:
             return []
-        bindings = [
-            item.check
-            for card in subject.cards
-            if card in self.catalog
-            for item in self.catalog.get(card).card.prescriptions
-        ]
-        for binding in bindings:
-            check = self.registry.get(binding.id).load() if binding and binding.id in self.registry.ids else None
-            if check is not None and "explainer" in check.model_fields:
-                try:
-                    check.model_validate({"explainer": subject.explainer})
-                except ValidationError as error:
-                    return self.document.problems(error, check, ("subjects", name))
-                return []
-        return []
+        cards = [self.catalog.get(card) for card in subject.cards if card in self.catalog]
+        wrong = wrong_explainer(subject.explainer, cards, self.registry)
+        return self.document.problems(*wrong, ("subjects", name)) if wrong is not None else []
 
     def subject_config(self, subject: str) -> SubjectConfig:
         """What the file says of a subject.
@@ -291,12 +311,41 @@ class Project:
             claims=config.claims.model_dump(exclude_none=True),
         )
 
+    def answers(self, subject: str) -> dict[str, Answer]:
+        """What people answered about a subject, by ``card/prescription``: in ``method-cards.yaml``, or collected from notebooks."""
+        return {**self.collected.get(subject, {}), **self.subject_config(subject).answers}
+
+    def answered(self, record: Record) -> Record:
+        """A record with the answers that were given since its run, so that they are seen without another one."""
+        if record.subject.id not in self.config.subjects:
+            return record
+        given = self.answers(record.subject.id)
+        return record.model_copy(
+            update={"verdicts": tuple(item.answered(given.get(item.id)) for item in record.verdicts)}
+        )
+
     def waiver(self, subject: str, prescription: str, today: dt.date) -> tuple[Waiver | None, bool]:
         """The waiver for a prescription, and whether it has expired."""
         for waiver in self.subject_config(subject).waivers:
             if waiver.prescription == prescription:
                 return waiver, waiver.expires < today
         return None, False
+
+
+def wrong_explainer(
+    explainer: Mapping[str, Any], cards: Iterable[LoadedCard], registry: Registry
+) -> tuple[ValidationError, type[Check]] | None:
+    """What the first check that takes an explainer says against this one, and that check; None where there is nothing to say."""
+    bindings = [item.check for loaded in cards for item in loaded.card.prescriptions]
+    loaded = (registry.get(item.id).load() for item in bindings if item and item.id in registry.ids)
+    check = next((check for check in loaded if "explainer" in check.model_fields), None)
+    if check is None or "callable" in explainer:
+        return None
+    try:
+        check.model_validate({"explainer": explainer})
+    except ValidationError as error:
+        return error, check
+    return None
 
 
 def lint(catalog: Catalog, registry: Registry) -> list[Problem]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PrivateAttr, ValidationError
 
+from method_cards import display
+from method_cards.document import whole
 from method_cards.errors import CheckError, InputError
 from method_cards.measurement import Kind, Measurements, Pictures, Series
 from method_cards.verdict import Outcome, Verdict
@@ -60,6 +61,8 @@ class SeriesData(_Data):
     by: dict[str, str | int | float] = Field(default_factory=dict)
     values: tuple[FiniteFloat, ...]
     negatives: tuple[FiniteFloat, ...] = ()
+
+    _repr_mimebundle_ = display.mimebundle
 
     @classmethod
     def of(cls, series: Series) -> SeriesData:
@@ -178,6 +181,21 @@ class Record(_Data):
     """How many criteria were decided from data in this run."""
     confidence: FiniteFloat = 0.95
     """The confidence of the Holm-adjusted view over all of them."""
+    _path: Path | None = PrivateAttr(default=None)
+
+    _repr_mimebundle_ = display.mimebundle
+    __repr__ = __str__ = display.text
+
+    @property
+    def path(self) -> Path | None:
+        """Its ``record.json``, beside which its pictures lie; None for one that was never written nor read."""
+        return self._path
+
+    def at(self, path: Path) -> Record:
+        """The same record, known to lie there."""
+        found = self.model_copy()
+        found._path = path  # noqa: SLF001  (its own)
+        return found
 
     @property
     def seconds(self) -> float:
@@ -225,10 +243,10 @@ def write(record: Record, folder: Path, arrays: Iterable[tuple[str, np.ndarray[A
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in arrays:
-        with _atomic(folder / name) as handle:
+        with whole(folder / name) as handle:
             np.save(handle, array, allow_pickle=False)
     path = folder / FILE
-    with _atomic(path) as handle:
+    with whole(path) as handle:
         handle.write(to_json(record).encode())
     return path
 
@@ -259,7 +277,7 @@ def read(path: Path) -> Record:
         raise InputError(
             f'{path}: the subject "{found.subject.id}" cannot name a page: use letters, digits, ".", "_", "-"'
         )
-    return found
+    return found.at(path)
 
 
 def _explained(path: Path, content: bytes) -> Record:
@@ -274,7 +292,7 @@ def _explained(path: Path, content: bytes) -> Record:
             f"{path}: schema version {version!r} is not known; this release reads version {SCHEMA_VERSION}"
         )
     try:
-        return Record.model_validate(data)  # refused, since the quick way refused it
+        return Record.model_validate(data).at(path)  # refused, since the quick way refused it
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -323,24 +341,3 @@ def data_of(measurements: Measurements) -> tuple[SeriesData, ...]:
 
 def _rounded(values: np.ndarray[Any, Any]) -> list[float]:
     return [float(f"{value:.6g}") for value in values.tolist()]
-
-
-class _atomic:  # noqa: N801  (used like a function)
-    """Write a file whole or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Any:
-        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.writing")
-        self._handle = self._temporary.open("wb")  # unlike tempfile's, readable for whoever may read the folder
-        return self._handle
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
-        self._handle.close()
-        if kind is None:
-            self._temporary.replace(self._path)
-        else:
-            self._temporary.unlink()

@@ -11,6 +11,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.plugins import BasePlugin
 from mkdocs.structure.files import File, Files
 
+from method_cards.answers import FILE as ANSWERS
 from method_cards.errors import InputError
 from method_cards.project import FILE, Project
 from method_cards.render import build, site
@@ -57,10 +58,10 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
         return files
 
     def on_serve(self, server: LiveReloadServer, config: MkDocsConfig, builder: object) -> LiveReloadServer:  # noqa: ARG002
-        """Rebuild when a card or a record changes."""
-        for folder in self._watched(config):
-            if folder.is_dir():
-                server.watch(str(folder))
+        """Rebuild when a card, a record or an answer changes."""
+        for path in self._watched(config):
+            if path.exists():
+                server.watch(str(path))
         return server
 
     def _project(self, config: MkDocsConfig) -> Path | None:
@@ -85,7 +86,8 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
         if project is None:
             return [_root(config) / folder for folder in (*self.config.cards, self.config.records) if folder]
         loaded = Project.load(project)
-        return [loaded.records, *{card.folder for card in loaded.catalog}]
+        beside = loaded.folder / ANSWERS
+        return [loaded.records, *([beside] if beside.is_file() else []), *{card.folder for card in loaded.catalog}]
 
 
 def _root(config: MkDocsConfig) -> Path:

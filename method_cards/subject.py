@@ -160,9 +160,9 @@ class Subject:
         }
         self.title = self.title or self.id
         self.adapter = ADAPTERS[self.task](self.model, self.attribute_to, self.tokenizer)
-        _refuse_training_mode(self.id, "model", self.model)
+        refuse_training_mode(self.id, "model", self.model)
         if self.reference is not None:
-            _refuse_training_mode(self.id, "reference", self.reference)
+            refuse_training_mode(self.id, "reference", self.reference)
 
     @property
     def recipe(self) -> Recipe | None:
@@ -261,12 +261,17 @@ class Subject:
         return fingerprint(*self.split(split).take(indices))
 
 
-def _refuse_training_mode(subject: str, name: str, model: nn.Module) -> None:
+def refuse_training_mode(subject: str, name: str, model: nn.Module) -> None:
+    """Refuse a model of which a module is in training mode.
+
+    Raises:
+        InputError: It is; the message names the first of its modules.
+    """
     in_training = [part or "the model itself" for part, module in model.named_modules() if module.training]
     if in_training:
         raise InputError(
             f'subject "{subject}": the {name} is in training mode ({len(in_training)} modules, first: {in_training[0]}), so dropout '
-            "and batch norm would make every result random; return `model.eval()` from the callable that builds it"
+            "and batch norm would make every result random; call `model.eval()` first, or return it from the callable that builds the model"
         )
 
 

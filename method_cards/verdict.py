@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from method_cards import display
+from method_cards.errors import InputError
 from method_cards.intervals import Interval
 
 Where = Annotated[dict[str, str | int | float], Field(default_factory=dict)]
@@ -84,6 +88,8 @@ class CriterionResult(_Data):
     samples_needed: int | None = None
     """Roughly how many samples would decide it, when it is inconclusive."""
 
+    _repr_mimebundle_ = display.mimebundle
+
 
 class Waiver(_Data):
     """A documented exception; it stands beside a verdict and never replaces it."""
@@ -103,6 +109,53 @@ class Answer(_Data):
     on: dt.date
     evidence: str = Field(min_length=1)
     """Where the evidence is: a path, a link, a ticket."""
+    question: str = ""
+    """What was asked. Where it is given, the answer holds only as long as the card asks the same."""
+
+
+def answer_from(fields: Mapping[str, str]) -> Answer:
+    """An answer that a person wrote into the fields of a form.
+
+    Raises:
+        InputError: A field is empty or cannot be kept, or the day is none or has yet to come; every problem is told.
+    """
+    found = {name: fields.get(name, "").strip() for name in ("answer", "by", "on", "evidence")}
+    problems = [f"`{name}` is empty" for name, text in found.items() if not text]
+    for name, text in found.items():
+        if len(text) > MOST_CHARACTERS:
+            problems.append(
+                f"`{name}` has {len(text):,} characters, more than {MOST_CHARACTERS:,}: put them into a file, and name it as evidence"
+            )
+        if hidden := _HIDDEN.search(text):
+            problems.append(f"`{name}` holds the character U+{ord(hidden[0]):04X}, which nobody can see: remove it")
+    if found["on"] and (problem := _day_problem(found["on"])):
+        problems.append(problem)
+    if problems:
+        raise InputError("; ".join(problems))
+    return Answer.model_validate(found)
+
+
+MOST_CHARACTERS = 4000
+"""Of a field of an answer."""
+
+_HIDDEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+"""Control characters, surrogates, and what turns the reading direction."""
+
+_FURTHEST_EAST = dt.timezone(dt.timedelta(hours=14))
+"""Where a day begins first: what is today there may be today for whoever answers."""
+
+
+def _day_problem(text: str) -> str:
+    try:
+        day = dt.date.fromisoformat(text)
+    except ValueError:
+        day = None
+    if day is None or text != day.isoformat():
+        return f'`on` is "{text}": write the day as 2026-03-01'
+    today = dt.datetime.now(_FURTHEST_EAST).date()
+    return f"`on` is {day}, which has yet to come: write the day of the answer" if day > today else ""
 
 
 class Verdict(_Data):
@@ -125,6 +178,24 @@ class Verdict(_Data):
     answer: Answer | None = None
     waiver: Waiver | None = None
     waiver_expired: bool = False
+
+    _repr_mimebundle_ = display.mimebundle
+    __repr__ = __str__ = display.text
+
+    def answered(self, answer: Answer | None) -> Verdict:
+        """The verdict with a person's answer to its question; as it is where nothing was asked or answered.
+
+        An answer to what the card used to ask answers nothing.
+        """
+        if answer is None or not self.question:
+            return self
+        if answer.question and answer.question != self.question:
+            reason = (
+                f"The question has changed since {answer.by} answered it on {answer.on}: it has to be answered again."
+            )
+            return self.model_copy(update={"outcome": Outcome.UNANSWERED, "answer": None, "reason": reason})
+        reason = f"{answer.by} answered on {answer.on}: {answer.answer}"
+        return self.model_copy(update={"outcome": Outcome.ANSWERED, "answer": answer, "reason": reason})
 
     @property
     def id(self) -> str:

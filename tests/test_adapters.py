@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from method_cards import pace
 from method_cards.adapters import ADAPTERS, TASKS, as_logits, as_vectors, call, token_ids
 from method_cards.check import Context
-from method_cards.engine import run
+from method_cards.engine import run_project
 from method_cards.errors import CheckError, InputError
 from method_cards.execution import Options, Silent, measure
 from method_cards.measurement import Measurements
@@ -561,7 +561,7 @@ def test_a_text_classifier_with_its_tokenizer_is_run_from_a_project(tmp_path: Pa
     (tmp_path / "method-cards.yaml").write_text(
         json.dumps({"schema_version": 1, "samples": 40, "subjects": {"bert": subject}}), encoding="utf-8"
     )
-    found, _ = run(Project.load(tmp_path), "bert")
+    found = run_project(Project.load(tmp_path), "bert")
     assert found.executions
     assert all(execution.status in ("complete", "stopped_early") for execution in found.executions)
     assert all(split.sha256 for execution in found.executions for split in execution.splits)

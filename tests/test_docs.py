@@ -27,6 +27,8 @@ from method_cards.cli import app
 from method_cards.document import load
 from method_cards.errors import InputError
 from method_cards.project import FILE
+from method_cards.render import notebook
+from method_cards.render.collect import collect
 
 REPOSITORY = Path(__file__).parents[1]
 SITE = REPOSITORY / "site"
@@ -301,6 +303,7 @@ FOLLOWED = [pytest.param(page, marks=[pytest.mark.slow] if page.stem in SLOW els
 
 SET_UP: dict[str, Callable[[Path], None]] = {
     "get-started": _digits,
+    "notebooks": _starter,
     "run-in-ci": _starter,
     "write-a-card": _the_check,
     "your-own-model": _language_models,
@@ -343,6 +346,22 @@ def test_parts_of_the_project_file_are_valid(part: str, folder: Path) -> None:
     indented = "".join(f"    {line}\n" for line in fragment.body.splitlines())
     (folder / FILE).write_text(text.rstrip("\n") + "\n" + indented, encoding="utf-8")
     assert getattr(Project.load(folder).subject_config("my-model"), part)
+
+
+def test_the_answer_on_the_page_is_collected(folder: Path) -> None:
+    """The cell of the page on notebooks, put into the notebook, is taken over."""
+    _starter(folder)
+    (filled,) = [
+        fence.body for fence in fences(SITE / "guide" / "notebooks.md") if fence.title.startswith("the answer in")
+    ]
+    path = notebook.write(Project.load(folder), "my-model")
+    made = json.loads(path.read_text(encoding="utf-8"))
+    asked = [cell for cell in made["cells"] if '"fit-for-use/test-data-kept-aside"' in "".join(cell["source"])]
+    asked[-1]["source"] = filled
+    path.write_text(json.dumps(made), encoding="utf-8")
+    assert collect(Project.load(folder), path).new == ("fit-for-use/test-data-kept-aside",)
+    (answer,) = Project.load(folder).answers("my-model").values()
+    assert answer.evidence == "https://example.org/decisions/17"
 
 
 def test_the_subject_on_the_page_is_that_of_the_example() -> None:

@@ -17,7 +17,7 @@ import torch
 
 from method_cards import record
 from method_cards.check import Context
-from method_cards.engine import execute, run
+from method_cards.engine import execute, run_project
 from method_cards.errors import InputError
 from method_cards.execution import Options, Silent, measure
 from method_cards.plan import plan
@@ -46,6 +46,12 @@ SINCE = "2026-01-01"
 
 def outcomes(found: Record) -> dict[str, Outcome]:
     return {verdict.prescription: verdict.outcome for verdict in found.verdicts}
+
+
+def kept(found: Record) -> Record:
+    """The record as it lies on disk."""
+    assert found.path is not None
+    return record.read(found.path)
 
 
 def between_good_ones(behaviour: Behaviour, **parameters: Any) -> list[dict[str, Any]]:
@@ -77,12 +83,12 @@ def between_good_ones(behaviour: Behaviour, **parameters: Any) -> list[dict[str,
 )
 def test_a_check_that_fails_costs_its_own_verdict_only(behaviour: Behaviour, cause: str, tmp_path: Path) -> None:
     """A check that raises or yields nonsense is errored with its cause; the ones before and after it are decided."""
-    found, path = run(project(tmp_path, between_good_ones(behaviour)), "toy")
+    found = run_project(project(tmp_path, between_good_ones(behaviour)), "toy")
     assert outcomes(found) == {"before": Outcome.PASSED, "itself": Outcome.ERRORED, "after": Outcome.PASSED}
     assert cause in found.verdicts[1].reason
     assert found.status == "complete"
     assert found.exit_status == 1
-    assert record.read(path) == found
+    assert kept(found) == found
     assert not list(tmp_path.rglob("*escaped*"))
 
 
@@ -90,7 +96,7 @@ def test_a_check_that_fails_costs_its_own_verdict_only(behaviour: Behaviour, cau
 def test_a_check_that_does_not_end_costs_its_own_verdict_only(behaviour: Behaviour, tmp_path: Path) -> None:
     """A check past its time limit is stopped, even if it computes without a break or swallows exceptions."""
     began = time.monotonic()
-    found, _ = run(project(tmp_path, between_good_ones(behaviour, batch=1)), "toy", Options(time_limit=0.5))
+    found = run_project(project(tmp_path, between_good_ones(behaviour, batch=1)), "toy", Options(time_limit=0.5))
     assert time.monotonic() - began < 10
     assert outcomes(found) == {"before": Outcome.PASSED, "itself": Outcome.ERRORED, "after": Outcome.PASSED}
     assert "ran past its time limit of 0.5 seconds" in found.verdicts[1].reason
@@ -102,7 +108,7 @@ def test_a_check_that_does_not_end_costs_its_own_verdict_only(behaviour: Behavio
 
 def test_a_check_that_measures_nothing_is_never_passed(tmp_path: Path) -> None:
     """A check that ends without a measurement is errored, even if the criterion could not be violated."""
-    found, _ = run(
+    found = run_project(
         project(
             tmp_path, [prescription("itself", check=scripted(criterion("ones", at_most=1.0), behaviour="nothing"))]
         ),
@@ -158,8 +164,8 @@ def level(**parameters: Any) -> dict[str, Any]:
 def test_a_run_stops_early_and_an_exhaustive_one_does_not(tmp_path: Path) -> None:
     """A check whose criteria are decided is stopped; with --exhaustive it measures all samples, and the verdict is the same."""
     loaded = project(tmp_path, [prescription("itself", check=level())], more={"samples": 256})
-    early, _ = run(loaded, "toy")
-    whole, _ = run(loaded, "toy", Options(exhaustive=True))
+    early = run_project(loaded, "toy")
+    whole = run_project(loaded, "toy", Options(exhaustive=True))
     assert early.executions[0].status == "stopped_early"
     assert whole.executions[0].status == "complete"
     assert (
@@ -174,13 +180,13 @@ def test_stopping_early_never_changes_a_verdict(share: float, tmp_path: Path) ->
     """Whatever the truth is, the early verdict is the one of the whole run."""
     wanted = [prescription("itself", check=scripted(criterion("level", at_most=0.5), share=share))]
     loaded = project(tmp_path, wanted, more={"samples": 256})
-    early, whole = (run(loaded, "toy", Options(exhaustive=exhaustive))[0] for exhaustive in (False, True))
+    early, whole = (run_project(loaded, "toy", Options(exhaustive=exhaustive)) for exhaustive in (False, True))
     assert early.verdicts[0].outcome is whole.verdicts[0].outcome
 
 
 def test_a_proportion_is_measured_to_the_end(tmp_path: Path) -> None:
     """A criterion whose interval holds at one n only keeps the run going to that n."""
-    found, _ = run(
+    found = run_project(
         project(tmp_path, [prescription("itself", check=scripted(criterion("ones", at_most=0.9), share=0.0))]), "toy"
     )
     assert found.executions[0].status == "complete"
@@ -194,7 +200,7 @@ def test_a_run_goes_on_until_the_last_of_its_prescriptions_is_decided(tmp_path: 
         prescription("soon", check=scripted(criterion("level", at_most=0.5), share=0.2)),
         prescription("late", check=scripted(criterion("ones", at_most=0.5), share=0.2)),
     ]
-    found, _ = run(project(tmp_path, wanted), "toy")
+    found = run_project(project(tmp_path, wanted), "toy")
     assert len(found.executions) == 1
     assert found.executions[0].status == "complete"
     assert outcomes(found) == {"soon": Outcome.PASSED, "late": Outcome.PASSED}
@@ -206,14 +212,14 @@ def test_a_run_goes_on_until_the_last_of_its_prescriptions_is_decided(tmp_path: 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     """After Ctrl-C in a check the record is valid, and holds the checks before it and its own first batches."""
-    found, path = run(project(tmp_path, between_good_ones("interrupt", batch=1)), "toy")
+    found = run_project(project(tmp_path, between_good_ones("interrupt", batch=1)), "toy")
     assert found.status == "interrupted"
     assert found.exit_status == 1
     assert [execution.status for execution in found.executions] == ["complete", "interrupted"]
     assert len(found.executions[1].select("ones")[0].values) == 64
     assert outcomes(found) == {"before": Outcome.PASSED, "itself": Outcome.INCONCLUSIVE, "after": Outcome.ERRORED}
     assert "interrupted before this check ran" in found.verdicts[2].reason
-    assert record.read(path) == found
+    assert kept(found) == found
 
 
 def test_ctrl_c_between_two_checks_keeps_what_was_measured(tmp_path: Path) -> None:
@@ -224,10 +230,10 @@ def test_ctrl_c_between_two_checks_keeps_what_was_measured(tmp_path: Path) -> No
         def finished(self, step: Any, execution: Any, verdicts: Any) -> None:
             signal.raise_signal(signal.SIGINT)
 
-    found, path = run(planned_project, "toy", progress=Impatient())
+    found = run_project(planned_project, "toy", progress=Impatient())
     assert found.status == "interrupted"
     assert outcomes(found) == {"before": Outcome.PASSED, "itself": Outcome.ERRORED, "after": Outcome.ERRORED}
-    assert record.read(path) == found
+    assert kept(found) == found
 
 
 def _started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -285,21 +291,21 @@ def test_a_waiver_stands_beside_a_verdict_until_it_expires(days: int, expired: b
     """A waiver never replaces a failed verdict, holds through its last day, and says so when it has expired."""
     until = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=days)
     failing = [prescription("itself", check=scripted(criterion("ones", at_most=0.1)))]
-    found, path = run(project(tmp_path, failing, waivers=[waiver(until)]), "toy")
+    found = run_project(project(tmp_path, failing, waivers=[waiver(until)]), "toy")
     (verdict,) = found.verdicts
     assert verdict.outcome is Outcome.FAILED
     assert verdict.waiver is not None
     assert verdict.waiver.reason == "It is a toy."
     assert verdict.waiver_expired is expired
     assert found.exit_status == 1
-    assert record.read(path).verdicts == found.verdicts
+    assert kept(found).verdicts == found.verdicts
 
 
 def test_a_question_waits_for_a_person(tmp_path: Path) -> None:
     """A question is unanswered until method-cards.yaml answers it, and then says who did, when, and with which evidence."""
     wanted = [prescription("itself"), question("asked"), question("told")]
     answer = {"answer": "yes", "by": "A. Parent", "on": SINCE, "evidence": "report.pdf"}
-    found, _ = run(project(tmp_path, wanted, answers={"toy-card/told": answer}), "toy")
+    found = run_project(project(tmp_path, wanted, answers={"toy-card/told": answer}), "toy")
     assert outcomes(found) == {"itself": Outcome.PASSED, "asked": Outcome.UNANSWERED, "told": Outcome.ANSWERED}
     assert found.verdicts[2].answer is not None
     assert found.verdicts[2].reason == f"A. Parent answered on {SINCE}: yes"
@@ -310,7 +316,7 @@ def test_an_answer_does_not_decide_what_a_check_decides(tmp_path: Path) -> None:
     """Whoever answers a prescription that has a check changes nothing about its verdict."""
     answer = {"answer": "all is well", "by": "A. Parent", "on": SINCE, "evidence": "none"}
     failing = [prescription("itself", check=scripted(criterion("ones", at_most=0.1)))]
-    found, _ = run(project(tmp_path, failing, answers={"toy-card/itself": answer}), "toy")
+    found = run_project(project(tmp_path, failing, answers={"toy-card/itself": answer}), "toy")
     assert outcomes(found) == {"itself": Outcome.FAILED}
 
 
@@ -320,9 +326,9 @@ def test_an_answer_does_not_decide_what_a_check_decides(tmp_path: Path) -> None:
 def test_the_record_says_what_was_measured_on_what(tmp_path: Path) -> None:
     """Digests of parameters, data and cards, versions, seed, device, parameters of the check and every value are in the record."""
     loaded = project(tmp_path)
-    found, path = run(loaded, "toy", Options(seed=7, samples=64))
-    again, _ = run(loaded, "toy", Options(seed=7, samples=64))
-    other, _ = run(loaded, "toy", Options(seed=8, samples=64))
+    found = run_project(loaded, "toy", Options(seed=7, samples=64))
+    again = run_project(loaded, "toy", Options(seed=7, samples=64))
+    other = run_project(loaded, "toy", Options(seed=8, samples=64))
     execution = found.executions[0]
     assert (found.seed, found.device) == (7, "cpu")
     assert found.subject.parameters == 15
@@ -335,8 +341,9 @@ def test_the_record_says_what_was_measured_on_what(tmp_path: Path) -> None:
     assert execution.measurements == again.executions[0].measurements, "same seed, same result"
     assert execution.splits == again.executions[0].splits
     assert execution.splits != other.executions[0].splits, "another seed draws other examples"
-    assert path.parent.parent == tmp_path / "records" / "toy"
-    assert json.loads(path.read_text())["schema_version"] == 1
+    assert found.path is not None
+    assert found.path.parent.parent == tmp_path / "records" / "toy"
+    assert json.loads(found.path.read_text())["schema_version"] == 1
 
 
 def test_all_criteria_of_a_run_are_adjusted_together(tmp_path: Path) -> None:
@@ -346,7 +353,7 @@ def test_all_criteria_of_a_run_are_adjusted_together(tmp_path: Path) -> None:
         prescription("two", check=scripted(criterion("ones", at_most=0.6), share=0.51)),
         prescription("three", check=scripted(criterion("count", at_least=1))),
     ]
-    found, _ = run(project(tmp_path, wanted), "toy")
+    found = run_project(project(tmp_path, wanted), "toy")
     results = [result for verdict in found.verdicts for result in verdict.criteria]
     assert found.criteria == 2
     smallest = min(result.p_value for result in results if result.p_value is not None)
@@ -356,7 +363,7 @@ def test_all_criteria_of_a_run_are_adjusted_together(tmp_path: Path) -> None:
 def test_two_runs_in_one_second_have_two_folders(tmp_path: Path) -> None:
     """No run ever writes into the folder of another one, and the newest is found."""
     loaded = project(tmp_path)
-    paths = [run(loaded, "toy")[1] for _ in range(3)]
+    paths = [run_project(loaded, "toy").path for _ in range(3)]
     assert len(set(paths)) == 3
     assert record.latest(tmp_path / "records")["toy"] == paths[-1]
 
@@ -370,7 +377,7 @@ def test_two_runs_in_one_second_have_two_folders(tmp_path: Path) -> None:
 def test_the_exit_status_is_about_musts(level: str, at_most: float, status: int, tmp_path: Path) -> None:
     """0 unless a MUST or MUST NOT failed; a failed SHOULD is no reason to stop a pipeline."""
     wanted = [prescription("itself", level, check=scripted(criterion("ones", at_most=at_most)))]
-    found, _ = run(project(tmp_path, wanted), "toy")
+    found = run_project(project(tmp_path, wanted), "toy")
     assert found.exit_status == status
 
 
@@ -381,7 +388,7 @@ def test_a_card_of_which_nothing_applies_is_no_success(tmp_path: Path) -> None:
             "itself", check=scripted(criterion("ones", at_most=0.9)), applies_when={"tasks": ["text-generation"]}
         )
     ]
-    found, _ = run(project(tmp_path, wanted), "toy")
+    found = run_project(project(tmp_path, wanted), "toy")
     assert outcomes(found) == {"itself": Outcome.NOT_APPLICABLE}
     assert found.idle_cards == ("toy-card",)
     assert found.exit_status == 1
@@ -404,7 +411,7 @@ def test_records_that_cannot_be_kept_are_an_input_error(tmp_path: Path) -> None:
     loaded = project(tmp_path)
     (tmp_path / "records").symlink_to(tmp_path / "nowhere" / "at all")
     with pytest.raises(InputError, match="records are kept there"):
-        run(loaded, "toy")
+        run_project(loaded, "toy")
 
 
 RANDOM = """
@@ -433,7 +440,7 @@ def test_code_that_draws_random_numbers_repeats_itself(tmp_path: Path) -> None:
     config = {"schema_version": 1, "samples": 64, "subjects": {"random": subject}}
     (tmp_path / "method-cards.yaml").write_text(json.dumps(config), encoding="utf-8")
     loaded = Project.load(tmp_path)
-    first, second, other = (run(loaded, "random", Options(seed=seed))[0] for seed in (1, 1, 2))
+    first, second, other = (run_project(loaded, "random", Options(seed=seed)) for seed in (1, 1, 2))
     assert first.subject.parameters_sha256 == second.subject.parameters_sha256 != other.subject.parameters_sha256
     assert first.executions[0].splits == second.executions[0].splits
     assert first.executions[0].measurements == second.executions[0].measurements
@@ -445,7 +452,7 @@ def test_the_command_ends_with_the_status_of_the_record(tmp_path: Path) -> None:
     assert good.returncode == 0, good.stderr
     (printed,) = json.loads(good.stdout)
     (path,) = record.find(tmp_path / "good" / "records")
-    assert Record.model_validate(printed) == record.read(path)
+    assert Record.model_validate(printed).at(path) == record.read(path)
     bad = command("run", "--device", "cpu", cwd=write_project(tmp_path / "bad", between_good_ones("raise")))
     assert bad.returncode == 1, bad.stderr
     assert "RuntimeError: boom" in bad.stdout
@@ -466,7 +473,7 @@ def test_the_command_ends_with_the_status_of_the_record(tmp_path: Path) -> None:
 def test_a_wrong_option_is_named(options: Options, message: str, tmp_path: Path) -> None:
     """A device, a prescription or a card that is not there is bad input, with a guess at what was meant."""
     with pytest.raises(InputError, match=message.replace("?", r"\?")):
-        run(project(tmp_path), "toy", options)
+        run_project(project(tmp_path), "toy", options)
     assert not (tmp_path / "records").exists()
 
 
@@ -474,7 +481,7 @@ def test_a_run_never_writes_outside_its_folder(tmp_path: Path) -> None:
     """All that a run leaves is its folder of records."""
     inside = write_project(tmp_path / "inside")
     before = {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts}
-    run(Project.load(inside), "toy")
+    run_project(Project.load(inside), "toy")
     after = {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts}
     assert {path.relative_to(inside).parts[0] for path in after - before} == {"records"}
     assert REPOSITORY not in inside.parents
@@ -539,11 +546,11 @@ def test_nothing_broken_ever_passes_a_bundled_card(
     (tmp_path / "model.py").write_text(BROKEN.replace("{change}", change), encoding="utf-8")
     config = {"schema_version": 1, "samples": 64, "subjects": {"broken": subject}}
     (tmp_path / "method-cards.yaml").write_text(json.dumps(config), encoding="utf-8")
-    found, path = run(Project.load(tmp_path), "broken")
+    found = run_project(Project.load(tmp_path), "broken")
     assert not [verdict.id for verdict in found.verdicts if verdict.outcome is Outcome.PASSED]
     decided = [item for item in found.verdicts if item.outcome not in (Outcome.UNANSWERED, Outcome.NOT_APPLICABLE)]
     assert decided
     assert all(item.reason for item in found.verdicts)
     assert not reason or any(reason in item.reason for item in decided)
     assert found.exit_status == 1
-    assert record.read(path) == found
+    assert kept(found) == found

@@ -33,7 +33,7 @@ def subject(model: nn.Module | None = None, **options: Any) -> Subject:
 def test_a_model_in_training_mode_is_refused() -> None:
     """The message counts the modules, names the first, says what would happen and what to do."""
     with pytest.raises(
-        InputError, match=r"training mode \(5 modules, first: the model itself\).*return `model.eval\(\)`"
+        InputError, match=r"training mode \(5 modules, first: the model itself\).*call `model.eval\(\)` first"
     ):
         subject(network().train())
 

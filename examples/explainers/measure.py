@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from method_cards.catalog import Catalog
-from method_cards.engine import run
+from method_cards.engine import run_project
 from method_cards.errors import InputError
 from method_cards.execution import Options
 from method_cards.project import FILE, Project
@@ -68,7 +68,7 @@ def measure(name: str, folder: str, only: tuple[str, ...] = ()) -> list[dict[str
     torch.set_num_threads(1)
     given = Project.load(folder)
     try:
-        record, _ = run(given, name, Options(device="cpu", seed=0, time_limit=LIMIT, only=only))
+        record = run_project(given, name, Options(device="cpu", seed=0, time_limit=LIMIT, only=only))
     except InputError as error:
         return [{"model": name.partition(".")[0], "explainer": name.partition(".")[2], "refused": str(error)}]
     return entries(name, record, given.catalog)

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from method_cards import display
 from method_cards.card.governance import (
     BibliographyEntry,
     Change,
@@ -131,6 +132,8 @@ class Card(Part):
 
     prompts: tuple[Prompt, ...] = ()
     """Questions of other documentation templates, and where this card answers them."""
+
+    _repr_mimebundle_ = display.mimebundle
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

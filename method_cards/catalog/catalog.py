@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from method_cards import document
+from method_cards import display, document
 from method_cards.card import Card
 from method_cards.catalog.bibliography import FILE as BIBLIOGRAPHY
 from method_cards.catalog.bibliography import Reference, read_bibliography
@@ -43,6 +43,8 @@ class LoadedCard:
     origin: str
     references: Mapping[str, Reference] = field(repr=False)
     homes: Mapping[str, LoadedCard] = field(default_factory=dict, repr=False)
+
+    _repr_mimebundle_ = display.mimebundle
 
     def home(self, prescription: Prescription) -> tuple[LoadedCard, str]:
         """The card, and the slug in it, at which the criteria and error rates of a prescription stand."""

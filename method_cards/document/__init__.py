@@ -8,6 +8,7 @@ from method_cards.document.compact import compact_json
 from method_cards.document.document import Document, load
 from method_cards.document.files import SIZE_LIMIT, decode, read_bytes
 from method_cards.document.reader import MAX_DEPTH, MAX_NODES, FieldPath
+from method_cards.document.writing import whole
 
 __all__ = [
     "MAX_DEPTH",
@@ -19,4 +20,5 @@ __all__ = [
     "decode",
     "load",
     "read_bytes",
+    "whole",
 ]

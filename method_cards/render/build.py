@@ -24,6 +24,7 @@ def source_of(project: Project, *, directory_urls: bool = False) -> site.Source:
         registry=project.registry,
         cache=project.folder / CACHE,
         directory_urls=directory_urls,
+        answered=project.answered,
     )
 
 

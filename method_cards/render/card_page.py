@@ -1,4 +1,4 @@
-"""The page of one card: what to do, whether it is done, how sure that is, and how to mend it."""
+"""The pages of one card: what to do, whether it is done, how sure that is, and how to mend it. One page, unless it gets heavy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from markupsafe import Markup
 
 from method_cards.render.citations import Citations
 from method_cards.render.fields import fields, value_html
+from method_cards.render.markdown import inline
 from method_cards.render.page import Links, heading, render
-from method_cards.render.results import FIGURES
+from method_cards.render.results import FIGURES, GRAVITY
+from method_cards.render.words import SYMBOLS
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -33,9 +35,6 @@ SECTIONS = (
     "deployment",
 )
 """Sections that are shown folded, each as a list of its fields."""
-
-BROKEN = (Outcome.FAILED, Outcome.ERRORED, Outcome.INVALID)
-"""What is named at the top of the page."""
 
 LISTS = (
     "examples",
@@ -58,73 +57,137 @@ class Item:
         prescription: The prescription.
         results: What was found, for each subject.
         rates: How often its check is right.
-        bounds: Its criteria in words, for a card without results.
-        bound_sources: Where the bound of each criterion comes from, by claim.
+        bounds: Its criteria in words.
+        conditions: What has to hold of a run, in words.
+        claims: What its criteria and conditions claim, as the card stands now.
     """
 
     prescription: Prescription
     results: tuple[Result, ...]
     rates: Rates
     bounds: tuple[Markup, ...]
-    bound_sources: dict[str, Markup]
+    conditions: tuple[Markup, ...]
+    claims: frozenset[str]
 
     @property
     def attention(self) -> bool:
         """Whether the remedy comes right after the results."""
         return any(result.verdict.outcome is Outcome.FAILED for result in self.results)
 
+    def label(self, *results: Result) -> str:
+        """Its name for the table of contents, with the mark of the gravest verdict."""
+        found = {result.verdict.outcome for result in results}
+        mark = next((f"{SYMBOLS[outcome]} " for outcome in GRAVITY if outcome in found), "")
+        return mark + heading(self.prescription.id)
 
-@dataclass(frozen=True)
-class Glance:
-    """One subject's verdicts on the card.
-
-    Attributes:
-        view: The subject.
-        broken: What a person has to look at first.
-    """
-
-    view: View
-    broken: tuple[Result, ...]
+    def of(self, subject: str) -> Result | None:
+        """What was found on one subject."""
+        return next((result for result in self.results if result.record.subject.id == subject), None)
 
 
-def card_page(loaded: LoadedCard, source: Source, results: Results) -> str:
-    """The page of a card as Markdown.
+HEAVY = 72_000
+"""From so many bytes on, parts of a card get pages of their own: with a theme around it, a page then stays below 100 kB."""
+
+LAYOUTS: tuple[frozenset[str], ...] = (
+    frozenset(),
+    frozenset({"background"}),
+    frozenset({"background", "results"}),
+)
+"""What stands on pages of its own: first what is not needed in order to act, then what was found on each subject."""
+
+
+def card_pages(loaded: LoadedCard, source: Source, results: Results) -> dict[str, str]:
+    """The pages of a card as Markdown, by path.
 
     Args:
         loaded: The card.
         source: What pages are made from.
         results: Makes the results, and keeps the files that they need.
     """
-    card = loaded.card
-    citations = Citations(loaded)
     by_prescription: dict[str, list[Result]] = {}
-    glances: list[Glance] = []
-    slugs = {item.id for item in card.prescriptions}
-    for view in source.views:
-        found = results.of_card([item for item in view.of_card(card.id) if item.verdict.prescription in slugs])
-        for result in found:
+    views = [view for view in source.views if view.of_card(loaded.card.id)]
+    slugs = {item.id for item in loaded.card.prescriptions}
+    for view in views:
+        for result in results.of_card(
+            [item for item in view.of_card(loaded.card.id) if item.verdict.prescription in slugs]
+        ):
             by_prescription.setdefault(result.verdict.prescription, []).append(result)
-        if found:
-            glances.append(Glance(view, tuple(result for result in found if result.verdict.outcome in BROKEN)))
+    for apart in LAYOUTS:
+        pages = _pages(loaded, source, views, by_prescription, apart)
+        if len(pages[_path(loaded)].encode()) < HEAVY:
+            break
+    return pages
+
+
+def _pages(
+    loaded: LoadedCard,
+    source: Source,
+    views: list[View],
+    results: dict[str, list[Result]],
+    apart: frozenset[str],
+) -> dict[str, str]:
+    page = partial(_page, loaded=loaded, source=source, views=views, results=results, apart=apart)
+    path = _path(loaded)
+    found = {path: page("card.md.jinja", path)}
+    if "background" in apart:
+        background = _path(loaded, "background")
+        found[background] = page("card_background.md.jinja", background)
+    if "results" in apart:
+        for view in views:
+            of_subject = _path(loaded, f"on-{view.record.subject.id}")
+            found[of_subject] = page("card_results.md.jinja", of_subject, view=view)
+    return found
+
+
+def _path(loaded: LoadedCard, part: str = "") -> str:
+    return f"cards/{loaded.card.id}/{part}.md" if part else f"cards/{loaded.card.id}.md"
+
+
+def _page(
+    template: str,
+    path: str,
+    *,
+    loaded: LoadedCard,
+    source: Source,
+    views: list[View],
+    results: dict[str, list[Result]],
+    apart: frozenset[str],
+    view: View | None = None,
+) -> str:
+    card = loaded.card
+    links = Links(path, directory_urls=source.directory_urls)
+
+    def to(part: str) -> str:
+        """The address of another page of this card; empty for this one."""
+        target = _path(loaded, part)
+        return "" if target == path else links.page(target)
+
+    background = to("background" if "background" in apart else "")
+    citations = Citations(loaded, background)
     items = [
         Item(
             prescription=one,
-            results=tuple(by_prescription.get(one.id, ())),
+            results=tuple(results.get(one.id, ())),
             rates=source.calibration(loaded, one.id),
             bounds=tuple(_bound(criterion, citations) for criterion in one.check.criteria) if one.check else (),
-            bound_sources={criterion.claim: citations.source(criterion.source) for criterion in _criteria(one)},
+            conditions=tuple(_bound(criterion, citations) for criterion in one.check.valid_if) if one.check else (),
+            claims=frozenset(criterion.claim for criterion in _criteria(one)),
         )
         for one in card.prescriptions
     ]
-    path = f"cards/{card.id}.md"
     return render(
-        "card.md.jinja",
+        template,
         loaded=loaded,
         card=card,
         prescriptions=items,
-        glances=glances,
+        views=views,
+        view=view,
         citations=citations,
-        links=Links(path, directory_urls=source.directory_urls),
+        links=links,
+        apart=apart,
+        background=background,
+        main=to(""),
+        on=lambda subject: to(f"on-{subject}"),
         fields=partial(_fields, citations=citations),
         sections=list(_sections(card, citations)),
         owners=", ".join(person.name for person in card.owners),
@@ -140,8 +203,12 @@ def _criteria(prescription: Prescription) -> tuple[Criterion, ...]:
 
 def _bound(criterion: Criterion, citations: Citations) -> Markup:
     where = f" ({', '.join(f'{key} {value}' for key, value in criterion.where.items())})" if criterion.where else ""
-    return Markup("{} <code>{}{} {}</code> {}").format(
-        criterion.claim, criterion.measurement, where, criterion.bound_text(), citations.source(criterion.source)
+    return Markup('{} <code>{}{} {}</code> <span class="mc-small">{}</span>').format(
+        inline(criterion.claim),
+        criterion.measurement,
+        where,
+        criterion.bound_text(),
+        citations.source(criterion.source),
     )
 
 

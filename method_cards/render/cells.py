@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from method_cards.card import Criterion, Prescription, Remediation
     from method_cards.catalog import LoadedCard
     from method_cards.record import Record
-    from method_cards.verdict import Verdict
+    from method_cards.verdict import Answer, Verdict
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$#]|(?<!\w)_|_(?!\w)")
 _MARKS = re.compile(r"[\\`*_{}\[\]|~^$@:=!]")
@@ -97,26 +97,18 @@ def setup(subject: str, subjects: Sequence[str], project: str) -> str:
     if not subject:
         choice = "  # the name of a model in method-cards.yaml that this card applies to"
     lines = [
-        "from method_cards import Options, Project, run",
-        "from method_cards.render.notebook import apart, show",
+        "from method_cards.checklist import Checklist",
         "",
+        f"subject = {json.dumps(subject)}{choice}",
+        "# The folder of method-cards.yaml, relative to this notebook.",
+        f"checklist = Checklist({json.dumps(project)}, subject)",
     ]
-    lines.append(
-        "# The folder of method-cards.yaml, relative to this notebook; single checks are kept apart from whole runs."
-    )
-    lines.append(f"project = apart(Project.load({json.dumps(project)}))")
-    return "\n".join([*lines, f"subject = {json.dumps(subject)}{choice}"])
+    return "\n".join(lines)
 
 
-def run(card: str, full: str) -> str:
+def run(full: str) -> str:
     """The code cell that decides one prescription again."""
-    return "\n".join(
-        [
-            f"options = Options(cards=[{json.dumps(card)}], only=[{json.dumps(full)}])",
-            "record, path = run(project, subject, options)",
-            "show(record, path)",
-        ]
-    )
+    return f"checklist.run({json.dumps(full)})"
 
 
 def text(loaded: LoadedCard, prescription: Prescription, verdict: Verdict | None, record: Record | None) -> str:
@@ -135,25 +127,33 @@ def text(loaded: LoadedCard, prescription: Prescription, verdict: Verdict | None
     return "\n\n".join(parts)
 
 
-def question(prescription: Prescription, full: str, subject: str, verdict: Verdict | None) -> str:
-    """What only a person can answer, and where the answer goes."""
+def question(loaded: LoadedCard, prescription: Prescription) -> str:
+    """What only a person can answer: the text of the prescription and what is asked, with nothing in it that a run found."""
     asked = prescription.question
     assert asked is not None
-    parts = [
-        f"**Question.** {plain(asked.question)}",
-        f"**Answered by** {plain(asked.assessor)}. **Evidence:** {plain(asked.evidence_required)}",
+    return "\n\n".join(
+        [
+            text(loaded, prescription, None, None),
+            f"**Question.** {plain(asked.question)}",
+            f"**Answered by** {plain(asked.assessor)}. **Evidence:** {plain(asked.evidence_required)}",
+            f"Fill in the cell below. `{COLLECT}` takes the answer over.",
+        ]
+    )
+
+
+COLLECT = "method-cards notebook collect"
+
+
+def answer(full: str, given: Answer | None) -> str:
+    """The code cell that an answer is written into."""
+    fields = {"answer": "", "by": "", "on": "", "evidence": ""}
+    if given is not None:
+        fields = {"answer": given.answer, "by": given.by, "on": str(given.on), "evidence": given.evidence}
+    hints = {"on": "  # the day, as 2026-03-01", "evidence": "  # a path, a link, a ticket"} if given is None else {}
+    lines = [
+        f"    {name}={json.dumps(value, ensure_ascii=False)},{hints.get(name, '')}" for name, value in fields.items()
     ]
-    if verdict is not None and verdict.answer is not None:
-        answer = verdict.answer
-        return "\n\n".join(
-            [
-                *parts,
-                f"**{plain(answer.answer)}**: {plain(answer.by)} on {answer.on}, evidence: {plain(answer.evidence)}",
-            ]
-        )
-    lines = ["subjects:", f"  {json.dumps(subject) if subject else 'NAME'}:", "    answers:", f"      {full}:"]
-    lines += [f'        {name}: ""' for name in ("answer", "by")] + ["        on: YYYY-MM-DD", '        evidence: ""']
-    return "\n\n".join([*parts, "Put the answer into `method-cards.yaml`:", fenced("\n".join(lines), "yaml")])
+    return "\n".join(["checklist.answer(", f"    {json.dumps(full)},", *lines, ")"])
 
 
 def fenced(content: str, language: str = "") -> str:

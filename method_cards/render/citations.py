@@ -13,7 +13,7 @@ from method_cards.render import markdown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from method_cards.catalog import LoadedCard
+    from method_cards.catalog import LoadedCard, Reference
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Work:
     Attributes:
         key: Its key in the bibliography.
         short: For the running text.
-        text: For the list.
-        link: Its web address; empty where it has none.
+        text: For the list, without the identifier.
+        identifier: Its DOI, arXiv id or web address; empty where it has none.
+        link: Where that leads.
         kind: What kind of work it is.
         claims: What it is cited for, each with its place.
     """
@@ -32,6 +33,7 @@ class Work:
     key: str
     short: str
     text: str
+    identifier: str
     link: str
     kind: str
     claims: tuple[str, ...]
@@ -42,14 +44,17 @@ class Citations:
 
     Args:
         loaded: The card.
+        page: The address of the page that lists the works, where it is another one.
     """
 
-    def __init__(self, loaded: LoadedCard) -> None:
+    def __init__(self, loaded: LoadedCard, page: str = "") -> None:
+        self._page = page
         self.works = tuple(
             Work(
                 key=entry.ref,
                 short=reference.short,
-                text=reference.format(),
+                text=reference.format().removesuffix(f" {_identifier(reference)}."),
+                identifier=_identifier(reference),
                 link=reference.link,
                 kind=entry.kind,
                 claims=tuple(": ".join(part for part in (claim.locator, claim.text) if part) for claim in entry.claims),
@@ -67,9 +72,7 @@ class Citations:
         if work is None:
             other = self._elsewhere.get(key)  # of a check that is taken over from another card
             return Markup("({}{})").format(other.short if other is not None else key, where)
-        return Markup('<a class="mc-cite" href="#ref-{}" title="{}">({}{})</a>').format(
-            key, work.text, work.short, where
-        )
+        return Markup('<a class="mc-cite" href="{}#ref-{}">({}{})</a>').format(self._page, key, work.short, where)
 
     def source(self, source: Source) -> Markup:
         """A source in words: what the work reports, a note, the work, how strong it is."""
@@ -87,3 +90,9 @@ class Citations:
     def sources(self, sources: Iterable[Source]) -> list[Markup]:
         """Several sources."""
         return [self.source(source) for source in sources]
+
+
+def _identifier(reference: Reference) -> str:
+    if reference.doi:
+        return f"doi:{reference.doi}"
+    return f"arXiv:{reference.arxiv}" if reference.arxiv else reference.url.partition("://")[2]

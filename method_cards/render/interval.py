@@ -56,7 +56,7 @@ def draw(result: CriterionResult) -> Markup:
     text = escape(finding(result))
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     return Markup(  # noqa: S704  (numbers, and text that was escaped)
-        f'<svg class="mc-interval" role="img" {size} aria-label="{text}"><title>{text}</title>{"".join(parts)}</svg>'
+        f'<svg class="mc-interval" role="img" {size} aria-label="{text}">{"".join(parts)}</svg>'
     )
 
 

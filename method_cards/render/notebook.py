@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from method_cards import record as records
 from method_cards.errors import InputError, did_you_mean
 from method_cards.render import cells, words
-from method_cards.render.shown import Shown, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from method_cards.catalog import LoadedCard
     from method_cards.project import Project
     from method_cards.record import Record
-
-__all__ = ["Shown", "apart", "card_notebook", "run", "show", "subject_notebook", "to_json", "write"]
+    from method_cards.verdict import Answer
 
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -35,12 +33,17 @@ KERNEL = {
 }
 
 
-KEPT = Path(".cache/method-cards/notebooks")
-"""Where runs of single checks are kept, within the project."""
+FORMAT = 2
+"""Goes up when a notebook's cells mean something else than before, so that answers are not collected from an old one."""
 
 
 def card_notebook(
-    loaded: LoadedCard, *, subjects: Sequence[str] = (), record: Record | None = None, project: str = ".."
+    loaded: LoadedCard,
+    *,
+    subjects: Sequence[str] = (),
+    record: Record | None = None,
+    answers: Mapping[str, Answer] | None = None,
+    project: str = "..",
 ) -> NotebookNode:
     """The notebook of a card.
 
@@ -48,18 +51,25 @@ def card_notebook(
         loaded: The card.
         subjects: The subjects that it can be run on; the first one is chosen, and a variable at the top chooses another.
         record: The results to show, of the first subject.
+        answers: What the first subject's project has answers to, by ``card/prescription``.
         project: The folder of ``method-cards.yaml``, relative to the notebook.
 
     Returns:
         A notebook of format 4.5.
     """
-    subject = record.subject.id if record is not None else next(iter(subjects), "")
+    subject = next(iter(subjects), "")
     intro = cells.card_intro(loaded)
-    return _notebook(f"card/{loaded.card.id}", loaded.card.title, intro, [loaded], subject, subjects, record, project)
+    made = _Made(f"card/{loaded.card.id}", loaded.card.title, intro, [loaded], subject, subjects, record, answers or {})
+    return made.notebook(project)
 
 
 def subject_notebook(
-    subject: str, cards: Sequence[LoadedCard], *, record: Record | None = None, project: str = ".."
+    subject: str,
+    cards: Sequence[LoadedCard],
+    *,
+    record: Record | None = None,
+    answers: Mapping[str, Answer] | None = None,
+    project: str = "..",
 ) -> NotebookNode:
     """The notebook of a subject: all cards that apply to it.
 
@@ -67,15 +77,15 @@ def subject_notebook(
         subject: Its name in ``method-cards.yaml``.
         cards: The cards that apply.
         record: The results to show.
+        answers: What the project has answers to, by ``card/prescription``.
         project: The folder of ``method-cards.yaml``, relative to the notebook.
 
     Returns:
         A notebook of format 4.5.
     """
     title = record.subject.title if record is not None else subject
-    return _notebook(
-        f"subject/{subject}", title, cells.subject_intro(subject, cards, record), cards, subject, (), record, project
-    )
+    intro = cells.subject_intro(subject, cards, record)
+    return _Made(f"subject/{subject}", title, intro, cards, subject, (), record, answers or {}).notebook(project)
 
 
 def write(project: Project, name: str, output: Path | None = None, *, execute: bool = False) -> Path:
@@ -100,13 +110,22 @@ def write(project: Project, name: str, output: Path | None = None, *, execute: b
         folder = project.folder.as_posix()
     newest = records.latest(project.records) if project.records.is_dir() else {}
     if name in project.config.subjects:
-        found = records.read(newest[name]) if name in newest else None
-        notebook = subject_notebook(name, project.cards_of(name), record=found, project=folder)
+        found = project.answered(records.read(newest[name])) if name in newest else None
+        notebook = subject_notebook(
+            name, project.cards_of(name), record=found, answers=project.answers(name), project=folder
+        )
     elif name in project.catalog:
         subjects = [subject for subject, config in project.config.subjects.items() if name in config.cards]
-        recorded = [records.read(newest[subject]) for subject in subjects if subject in newest]
-        found = next((item for item in recorded if item.of_card(name)), None)
-        notebook = card_notebook(project.catalog.get(name), subjects=subjects, record=found, project=folder)
+        recorded = ((item, project.answered(records.read(newest[item]))) for item in subjects if item in newest)
+        nothing = (next(iter(subjects), ""), None)
+        chosen, found = next(((item, made) for item, made in recorded if made.of_card(name)), nothing)
+        notebook = card_notebook(
+            project.catalog.get(name),
+            subjects=[chosen, *(item for item in subjects if item != chosen)] if chosen else (),
+            record=found,
+            answers=project.answers(chosen) if chosen else None,
+            project=folder,
+        )
     else:
         known = [*project.config.subjects, *project.catalog.ids]
         raise InputError(f'no subject and no card is called "{name}".{did_you_mean(name, known)}')
@@ -118,11 +137,6 @@ def write(project: Project, name: str, output: Path | None = None, *, execute: b
     if execute:
         path.write_text(to_json(run(notebook, path.parent)), encoding="utf-8")
     return path
-
-
-def apart(project: Project) -> Project:
-    """The same project, but runs are kept in its cache: what a cell runs is a part, and the newest whole run stays what pages show."""
-    return replace(project, config=project.config.model_copy(update={"records": KEPT}))
 
 
 def run(
@@ -171,64 +185,84 @@ def to_json(notebook: NotebookNode) -> str:
     return str(nbformat.writes(notebook, version=nbformat.NO_CONVERT)) + "\n"
 
 
-def _notebook(
-    key: str,
-    title: str,
-    intro: str,
-    cards: Sequence[LoadedCard],
-    subject: str,
-    subjects: Sequence[str],
-    record: Record | None,
-    project: str,
-) -> NotebookNode:
-    from nbformat.v4 import new_notebook
+@dataclass(frozen=True)
+class _Made:
+    """What a notebook is made from.
 
-    made = [_markdown(f"{key}/title", f"# {cells.plain(title)}\n\n{intro}")]
-    made.append(_markdown(f"{key}/checklist", cells.checklist(cards, record)))
-    made.append(_code(f"{key}/setup", cells.setup(subject, subjects, project), role="setup"))
-    for loaded in cards:
-        if len(cards) > 1:
-            made.append(
-                _markdown(
-                    f"{key}/{loaded.card.id}", f"## {cells.plain(loaded.card.title)}\n\n{cells.card_intro(loaded)}"
-                )
-            )
-        for prescription in loaded.card.prescriptions:
-            made += _prescription(key, loaded, prescription, subject, record)
-    return new_notebook(cells=made, metadata={**KERNEL, "method_cards": {"about": key, "format": 1}})
+    Attributes:
+        key: What it is about.
+        title: Its heading.
+        intro: What it is about, in sentences.
+        cards: The cards.
+        subject: The subject that is chosen; empty where there is none.
+        subjects: The subjects that could be.
+        record: The results to show.
+        answers: What is answered.
+    """
+
+    key: str
+    title: str
+    intro: str
+    cards: Sequence[LoadedCard]
+    subject: str
+    subjects: Sequence[str]
+    record: Record | None
+    answers: Mapping[str, Answer]
+
+    def notebook(self, project: str) -> NotebookNode:
+        """The notebook, for a project in this folder."""
+        from nbformat.v4 import new_notebook
+
+        made = [
+            _markdown(f"{self.key}/title", f"# {cells.plain(self.title)}\n\n{self.intro}", role="title"),
+            _markdown(f"{self.key}/checklist", cells.checklist(self.cards, self.record), role="checklist"),
+            _code(f"{self.key}/setup", cells.setup(self.subject, self.subjects, project), role="setup"),
+        ]
+        for loaded in self.cards:
+            if len(self.cards) > 1:
+                head = f"## {cells.plain(loaded.card.title)}\n\n{cells.card_intro(loaded)}"
+                made.append(_markdown(f"{self.key}/{loaded.card.id}", head, role="card"))
+            for prescription in loaded.card.prescriptions:
+                made += self._prescription(loaded, prescription)
+        return new_notebook(cells=made, metadata={**KERNEL, "method_cards": {"about": self.key, "format": FORMAT}})
+
+    def _prescription(self, loaded: LoadedCard, prescription: Prescription) -> list[NotebookNode]:
+        full = f"{loaded.card.id}/{prescription.id}"
+        place = f"{self.key}/{full}"
+        verdict = cells.verdict_of(self.record, full)
+        if prescription.question is not None:
+            given = self.answers.get(full) or (verdict.answer if verdict is not None else None)
+            asked = {
+                "prescription": full,
+                "asked": digest(f"{prescription.statement}\n{prescription.question.question}"),
+            }
+            return [
+                _markdown(place, cells.question(loaded, prescription), role="text", **asked),
+                _code(f"{place}/question", cells.answer(full, given), role="question", **asked),
+            ]
+        said = cells.text(loaded, prescription, verdict, self.record)
+        return [
+            _markdown(place, said, role="text", prescription=full),
+            _code(f"{place}/run", cells.run(full), role="run", prescription=full),
+        ]
 
 
-def _prescription(
-    key: str, loaded: LoadedCard, prescription: Prescription, subject: str, record: Record | None
-) -> list[NotebookNode]:
-    full = f"{loaded.card.id}/{prescription.id}"
-    place = f"{key}/{full}"
-    made = [
-        _markdown(
-            place,
-            cells.text(loaded, prescription, cells.verdict_of(record, full), record),
-            prescription=full,
-            role="text",
-        )
-    ]
-    if prescription.check is not None:
-        made.append(_code(f"{place}/run", cells.run(loaded.card.id, full), prescription=full, role="run"))
-    else:
-        answered = cells.question(prescription, full, subject, cells.verdict_of(record, full))
-        made.append(_markdown(f"{place}/question", answered, prescription=full, role="question"))
-    return made
+def digest(source: str) -> str:
+    """The first half of the SHA-256 of a text, whatever its line ends are."""
+    lines = "\n".join(line.rstrip() for line in source.strip().splitlines())
+    return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _markdown(place: str, source: str, **about: Any) -> NotebookNode:
     from nbformat.v4 import new_markdown_cell
 
-    return new_markdown_cell(source, id=_id(place), metadata={"method_cards": about} if about else {})
+    return new_markdown_cell(source, id=_id(place), metadata={"method_cards": {**about, "sha256": digest(source)}})
 
 
 def _code(place: str, source: str, **about: Any) -> NotebookNode:
     from nbformat.v4 import new_code_cell
 
-    return new_code_cell(source, id=_id(place), metadata={"method_cards": about})
+    return new_code_cell(source, id=_id(place), metadata={"method_cards": {**about, "sha256": digest(source)}})
 
 
 def _id(place: str) -> str:

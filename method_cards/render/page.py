@@ -15,13 +15,13 @@ from markupsafe import Markup
 from method_cards.judge import number
 from method_cards.render import history, interval, markdown, words
 from method_cards.render.charts import spoken
-from method_cards.render.results import GRAVITY
+from method_cards.render.results import GRAVITY, STATES
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from method_cards.verdict import IntervalData
+    from method_cards.verdict import CriterionResult, IntervalData
 
 LEAST_P = 1e-9
 
@@ -42,8 +42,15 @@ MEANING = {
 @cache
 def chip(outcome: Outcome, text: str = "") -> Markup:
     """A verdict as a word with an icon; the style sheet adds the icon and the colour."""
-    return Markup('<span class="mc-chip mc-{}" title="{}">{}</span>').format(
-        outcome.value, MEANING[outcome], text or spoken(outcome.value)
+    return Markup('<span class="mc-chip mc-{}">{}</span>').format(outcome.value, text or spoken(outcome.value))
+
+
+def measured(result: CriterionResult) -> Markup:
+    """What was measured against which bound, in a line; the number first, since that is what is looked for."""
+    assert result.interval is not None
+    found, _, rest = words.measured(result.interval, result.unit).partition(",")
+    return Markup("{} is <strong>{}</strong>,{}. Allowed: {}.").format(
+        words.capital(interval.label(result)), found, rest, result.bound
     )
 
 
@@ -73,9 +80,19 @@ def probability(value: float) -> str:
     return number(value) if value >= LEAST_P else f"< {LEAST_P:g}"
 
 
-def anchor(name: str) -> Markup:
-    """The mark that gives a heading its place: an attribute list, with a space, since Jinja's comments begin as it does without."""
-    return Markup("{{ #{} }}").format(re.sub(r"[^A-Za-z0-9_-]", "", name))
+def anchor(name: str, label: str = "") -> Markup:
+    """The mark that gives a heading its place, and its words in the table of contents: an attribute list, which most generators know.
+
+    It begins with a space: what begins as Jinja's comments do would be lost where a template plugin reads the page.
+    """
+    place = re.sub(r"[^A-Za-z0-9_-]", "", name)
+    said = Markup(' data-toc-label="{}"').format(markdown.title(label)) if label else ""
+    return Markup("{{ #{}{} }}").format(place, said)
+
+
+def share(data: IntervalData) -> str:
+    """A rate with its interval, as short as it goes."""
+    return f"{data.estimate:.0%} ({data.low:.0%} to {data.high:.0%})"
 
 
 def percent(data: IntervalData) -> str:
@@ -94,8 +111,7 @@ _HEADINGS = {
 
 def heading(slug: str) -> str:
     """The words of a slug as a heading."""
-    text = _HEADINGS.get(slug) or spoken(slug)
-    return text[:1].upper() + text[1:]
+    return words.capital(_HEADINGS.get(slug) or spoken(slug))
 
 
 def html(text: str) -> Markup:
@@ -183,6 +199,7 @@ def environment() -> jinja2.Environment:
         "compact": words.value,
         "number": number,
         "percent": percent,
+        "share": share,
         "probability": probability,
         "duration": words.duration,
         "quoted": lambda text: Markup(json.dumps(markdown.metadata(text), ensure_ascii=False)),  # noqa: S704
@@ -193,6 +210,8 @@ def environment() -> jinja2.Environment:
         "level": level,
         "anchor": anchor,
         "draw_interval": interval.draw,
+        "measured": measured,
+        "state": STATES.__getitem__,
         "draw_course": history.draw,
         "tally": tally,
         "quantity": interval.label,

@@ -29,91 +29,56 @@ MINUTES = 90
 """From so many seconds on, time left is told in minutes."""
 
 
-class TerminalProgress:
-    """Shows a run on a console; see `method_cards.execution.Progress`.
+class Account:
+    """How far a run has got, counted in passes through the model.
 
     Time left is what remains of the estimated passes, at the pace of the passes that were really made: a check that was decided early
     does not make the rest look faster.
 
     Args:
-        console: Where to show it; standard error where None.
+        planned: What will run.
         clock: Gives seconds.
     """
 
-    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
-        self._writer = Writer(self._console)
+    def __init__(self, planned: Plan, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
-        self._began = 0.0
-        self._left: list[Step] = []
-        self._count = 0
+        self._began = clock()
+        self._left = list(planned.steps)
+        self.count = len(self._left)
+        self.total = sum(map(_cost, self._left))
         self._passed_by = 0.0
         self._done = 0.0
         self._examples = 0
 
-    def __enter__(self) -> Self:
-        return self
+    @property
+    def number(self) -> int:
+        """How many checks have ended."""
+        return self.count - len(self._left)
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    @property
+    def is_over(self) -> bool:
+        """Whether all have."""
+        return not self._left
 
-    def planned(self, planned: Plan) -> None:
-        """Say what is coming."""
-        self._left = list(planned.steps)
-        self._count = len(self._left)
-        self._began = self._clock()
-        self._writer.line(
-            f"{planned.subject.id}: {words.plural(self._count, 'check')}, {words.cost(planned)}", style="dim"
-        )
-        if self._count and is_live(self._console):
-            columns = (
-                SpinnerColumn("line"),
-                TextColumn("{task.description}"),
-                BarColumn(20),
-                TextColumn("{task.percentage:>3.0f}%"),
-            )
-            self._bar = Progress(*columns, TextColumn("{task.fields[left]}"), console=self._console, transient=True)
-            self._task = self._bar.add_task("", total=sum(map(_cost, self._left)), left="")
-            self._bar.start()
-
-    def started(self, step: Step) -> None:
+    def started(self) -> None:
         """A check begins."""
         self._examples = 0
-        if self._bar is not None:
-            self._bar.update(self._task, description=step.check.id.rpartition("/")[2])
 
     def advanced(self, step: Step, examples: int) -> None:
         """A check has measured so many more examples."""
         before = self._fraction(step)
         self._examples += examples
         self._done += _cost(step) * (self._fraction(step) - before)
-        if self._bar is not None:
-            completed = self._passed_by + _cost(step) * self._fraction(step)
-            self._bar.update(self._task, completed=completed, left=self.left(step))
 
-    def finished(self, step: Step, execution: Execution, verdicts: Sequence[Verdict]) -> None:
-        """A check has ended: say how, above the bar."""
+    def finished(self, step: Step) -> None:
+        """A check has ended."""
         self._left = [other for other in self._left if other is not step]
         self._passed_by += _cost(step)
-        ending = {"stopped_early": ", decided early", "complete": "", "errored": ""}.get(
-            execution.status, f", {words.word_of(execution.status)}"
-        )
-        number = self._count - len(self._left)
-        self._writer.line(
-            f"[{number}/{self._count}] {execution.check}: {words.counted(verdicts)} ({words.duration(execution.seconds)}{ending})"
-        )
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self._passed_by)
-        if not self._left or execution.status == "interrupted":
-            self.stop()
+        self._examples = 0
 
-    def stop(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+    def completed(self, step: Step) -> float:
+        """How many of the passes are behind, while a check runs or when it has ended."""
+        return self._passed_by + (_cost(step) * self._fraction(step) if step in self._left else 0.0)
 
     def left(self, step: Step) -> str:
         """How much longer it will take, in words; empty until there is a pace to go by."""
@@ -126,6 +91,80 @@ class TerminalProgress:
 
     def _fraction(self, step: Step) -> float:
         return min(self._examples / step.examples, 1.0) if step.examples else 0.0
+
+
+class TerminalProgress:
+    """Shows a run on a console; see `method_cards.execution.Progress`.
+
+    Args:
+        console: Where to show it; standard error where None.
+        clock: Gives seconds.
+    """
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._writer = Writer(self._console)
+        self._clock = clock
+        self._account: Account | None = None
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def planned(self, planned: Plan) -> None:
+        """Say what is coming."""
+        self._account = Account(planned, self._clock)
+        count = self._account.count
+        self._writer.line(f"{planned.subject.id}: {words.plural(count, 'check')}, {words.cost(planned)}", style="dim")
+        if count and is_live(self._console):
+            columns = (
+                SpinnerColumn("line"),
+                TextColumn("{task.description}"),
+                BarColumn(20),
+                TextColumn("{task.percentage:>3.0f}%"),
+            )
+            self._bar = Progress(*columns, TextColumn("{task.fields[left]}"), console=self._console, transient=True)
+            self._task = self._bar.add_task("", total=self._account.total, left="")
+            self._bar.start()
+
+    def started(self, step: Step) -> None:
+        """A check begins."""
+        assert self._account is not None
+        self._account.started()
+        if self._bar is not None:
+            self._bar.update(self._task, description=step.check.id.rpartition("/")[2])
+
+    def advanced(self, step: Step, examples: int) -> None:
+        """A check has measured so many more examples."""
+        assert self._account is not None
+        self._account.advanced(step, examples)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._account.completed(step), left=self._account.left(step))
+
+    def finished(self, step: Step, execution: Execution, verdicts: Sequence[Verdict]) -> None:
+        """A check has ended: say how, above the bar."""
+        assert self._account is not None
+        account = self._account
+        account.finished(step)
+        ending = {"stopped_early": ", decided early", "complete": "", "errored": ""}.get(
+            execution.status, f", {words.word_of(execution.status)}"
+        )
+        took = f"{words.duration(execution.seconds)}{ending}"
+        self._writer.line(f"[{account.number}/{account.count}] {execution.check}: {words.counted(verdicts)} ({took})")
+        if self._bar is not None:
+            self._bar.update(self._task, completed=account.completed(step))
+        if account.is_over or execution.status == "interrupted":
+            self.stop()
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
 def is_live(console: Console) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from method_cards.catalog import LoadedCard
     from method_cards.plan import Plan
     from method_cards.record import Record
+    from method_cards.render.collect import Collected
     from method_cards.verdict import CriterionResult, Verdict
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "listing",
     "print_card",
     "print_check",
+    "print_collected",
     "print_list",
     "print_plan",
     "print_record",
@@ -112,6 +114,20 @@ def print_plan(planned: Plan, console: Console) -> None:
         writer.line(
             f"{words.plural(questions, 'question')} for a person: {words.command('notebook', planned.subject.id)}"
         )
+
+
+def print_collected(collected: Collected, console: Console) -> None:
+    """Print what became of the answers in a notebook."""
+    writer = Writer(console)
+    for kind, found in (("new", collected.new), ("changed", collected.changed)):
+        for full in found:
+            writer.line(writer.text(f"{kind:<8} ", "green"), full)
+    taken = len(collected.new) + len(collected.changed)
+    where = f" into {collected.path.name}" if taken else ""
+    rest = [f"{len(collected.known)} known already"] if collected.known else []
+    rest += [f"{len(collected.open)} not answered yet"] if collected.open else []
+    said = f"collected {words.plural(taken, 'answer')} about {collected.subject}{where}"
+    writer.line("; ".join([said, *rest]))
 
 
 def _head(writer: Writer, record: Record) -> None:
@@ -290,8 +306,8 @@ def _foot(writer: Writer, record: Record, path: Path | None) -> None:
     run = f"{words.duration(record.seconds)} on {record.device}, seed {record.seed}"
     rows.append(("run", f"{run}, {record.started:%Y-%m-%d %H:%M} UTC"))
     if open_questions := sum(verdict.outcome is Outcome.UNANSWERED for verdict in record.verdicts):
-        asked = f"{words.plural(open_questions, 'question')} to answer under `answers:` in method-cards.yaml"
-        rows.append(("to do", f"{asked}; {words.command('notebook', record.subject.id)} lists them"))
+        asked = f"{words.plural(open_questions, 'question')} to answer: {words.command('notebook', record.subject.id)}"
+        rows.append(("to do", f"{asked} writes a notebook that asks them"))
     writer.fields(rows, indent=0, label=8)
     if path is not None:
         writer.command("record", str(path), indent=0, width=8)

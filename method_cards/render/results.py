@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from method_cards import record as records
 from method_cards.errors import InputError
+from method_cards.judge import number
 from method_cards.render import words
 from method_cards.render.charts import Chart, charts
 from method_cards.render.figures import Drawer, Drawn
+from method_cards.render.interval import label
 from method_cards.render.pictures import Sheet, sheet
 from method_cards.verdict import Outcome
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from method_cards.record import Record
     from method_cards.render.source import Judged
-    from method_cards.verdict import Verdict
+    from method_cards.verdict import CriterionResult, Verdict
 
 FIGURES = "assets/figures"
 """The folder for pictures, within the site."""
@@ -81,12 +83,46 @@ class Result:
     @property
     def anchor(self) -> str:
         """The place on the card's page."""
-        return f"{self.verdict.prescription}--{self.record.subject.id}"
+        return anchor_of(self.judged)
 
     @property
     def needs_attention(self) -> bool:
         """Whether a person should look at it."""
         return self.verdict.outcome not in (Outcome.PASSED, Outcome.ANSWERED, Outcome.NOT_APPLICABLE)
+
+    @property
+    def shown(self) -> tuple[CriterionResult, ...]:
+        """What is seen first: the conditions and criteria that made it this verdict, or all criteria where all hold."""
+        return shown(self.verdict)
+
+    @property
+    def headline(self) -> str:
+        """The verdict in a line."""
+        return headline(self.verdict)
+
+    @property
+    def because(self) -> str:
+        """The reason, where no criterion tells it and no person has."""
+        return "" if self.shown or self.verdict.answer else self.verdict.reason
+
+    @property
+    def certainty(self) -> str:
+        """How sure the decision is, as far as this run alone tells."""
+        found = [result.interval for result in self.shown if result.interval is not None]
+        outcome = self.verdict.outcome
+        if not found or outcome not in (Outcome.PASSED, Outcome.FAILED):
+            return ""
+        sampled = [interval for interval in found if interval.method != "exact"]
+        if not sampled:
+            return "The quantity is exact: no sample could have misled."
+        side = "inside" if outcome is Outcome.PASSED else "outside"
+        whole = f"The whole {sampled[0].confidence:.0%} interval lies {side} the bound."
+        if len(sampled) > 1:
+            whole = f"Each {sampled[0].confidence:.0%} interval lies wholly {side} its bound."
+        weak = max((result.p_holm or 0.0 for result in self.shown), default=0.0)
+        if weak > 1 - self.record.confidence:
+            whole += f" It is less sure when all criteria of the run are taken together (Holm's adjusted p is {number(weak)})."
+        return whole
 
     @property
     def advice(self) -> str:
@@ -95,27 +131,31 @@ class Result:
         if outcome is Outcome.INCONCLUSIVE:
             return words.more_samples(self.record, self.verdict)
         if outcome is Outcome.INVALID:
-            return "Mend the run, not the model: the condition below has to hold first. More samples would not help."
+            return "Mend the run, not the model: the condition above has to hold first. More samples would not help."
         if outcome is Outcome.ERRORED:
             return "Mend the cause and run it again; until then nothing is shown."
-        if outcome is Outcome.UNANSWERED:
-            return f"Answer {self.verdict.id} under `answers` of this subject in method-cards.yaml, with who, when and evidence."
         return ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its pictures, or its first figure, are seen at once: where a person should look, and they mean something."""
+        return self.needs_attention and self.verdict.outcome is not Outcome.INVALID
+
+    @property
+    def folded(self) -> tuple[Figure, ...]:
+        """The figures that are shown on demand."""
+        return self.figures[1:] if self.is_open and not self.sheets else self.figures
 
     @property
     def contents(self) -> str:
         """What the folded part holds; empty when there is nothing."""
-        gates = sum(gate.outcome is Outcome.PASSED for gate in self.verdict.gates)
+        sheets = 0 if self.is_open else len(self.sheets)
         parts = [
-            _counted(len(self.sheets), "sheet of pictures", "sheets of pictures") if self.sheets else "",
-            _counted(len(self.figures), "figure", "figures") if self.figures else "",
-            _counted(gates, "condition of the run", "conditions of the run") if gates else "",
-            "problems" if self.problems else "",
+            _counted(sheets, "sheet of pictures", "sheets of pictures") if sheets else "",
+            _counted(len(self.folded), "figure", "figures") if self.folded else "",
+            "all numbers" if self.verdict.criteria or self.verdict.gates else "",
         ]
-        listed = ", ".join(part for part in parts if part)
-        return (
-            f"Evidence: {listed}" if listed else "Numbers" if self.verdict.criteria and not self.needs_attention else ""
-        )
+        return words.capital(words.listed([part for part in parts if part]))
 
     @property
     def command(self) -> str:
@@ -129,6 +169,12 @@ class Result:
         if execution is None or execution.status == "complete":
             return ""
         return UNFINISHED[execution.status] + (f" Cause: {execution.cause}" if execution.cause else "")
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether something kept the execution from its end."""
+        execution = self.judged.execution
+        return execution is not None and execution.status not in ("complete", "stopped_early")
 
     @property
     def origin(self) -> str:
@@ -189,6 +235,38 @@ class Results:
                 sheets.append(made)
                 self.files[f"{FIGURES}/{made.name}"] = made.png
         return Result(judged, figures, tuple(sheets), tuple(problems))
+
+
+STATES = {
+    Outcome.PASSED: "Holds",
+    Outcome.FAILED: "Does not hold",
+    Outcome.INCONCLUSIVE: "Not certain",
+    Outcome.ERRORED: "Not measured",
+}
+"""What became of a claim."""
+
+
+def anchor_of(judged: Judged) -> str:
+    """The place of a result on its card's page."""
+    return f"{judged.verdict.prescription}--{judged.record.subject.id}"
+
+
+def shown(verdict: Verdict) -> tuple[CriterionResult, ...]:
+    """What a verdict rests on: the conditions and criteria that made it what it is, or all criteria where all hold."""
+    return verdict.criteria if verdict.outcome is Outcome.PASSED else tuple(words.decisive(verdict))
+
+
+def headline(verdict: Verdict) -> str:
+    """A verdict in a line for people: the claim and what became of it first, then the number."""
+    results = shown(verdict)
+    if not results:
+        return verdict.reason
+    first = results[0]
+    said = f"{STATES[first.outcome]}: {first.claim}"
+    if (found := first.interval) is not None:
+        unit = f" {first.unit}" if first.unit else ""
+        said += f" {words.capital(label(first))} is {number(found.estimate)}{unit}; allowed: {first.bound}."
+    return said if len(results) == 1 else f"{said} (And {len(results) - 1} more.)"
 
 
 def _counted(number: int, one: str, many: str) -> str:

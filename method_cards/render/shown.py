@@ -1,10 +1,12 @@
-"""A record in a notebook: HTML where it is understood, else Markdown or text. It needs no script, no style sheet, no network."""
+"""A record and a verdict as HTML for notebooks: no script, no style sheet, no network, readable in light and dark and without styles.
+
+Text keeps the colour of the page that it stands on; what is coloured is only lines and tints, which are visible on white and on black.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
@@ -13,34 +15,36 @@ from markupsafe import Markup
 from method_cards import record as records
 from method_cards.errors import InputError
 from method_cards.render import interval, words
-from method_cards.render.cells import harmless, plain
+from method_cards.render.cells import harmless
+from method_cards.render.charts import charts
+from method_cards.render.figures import Drawer
 from method_cards.render.pictures import sheet
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from method_cards.record import Record
+    from method_cards.measurement import Pictures
+    from method_cards.record import Execution, Record
     from method_cards.verdict import CriterionResult, Verdict
 
-_COLOURS = {
+COLOURS = {
     Outcome.PASSED: "#2e7d32",
-    Outcome.FAILED: "#c62828",
+    Outcome.ANSWERED: "#2e7d32",
+    Outcome.FAILED: "#d32f2f",
+    Outcome.ERRORED: "#d32f2f",
     Outcome.INCONCLUSIVE: "#b26a00",
-    Outcome.INVALID: "#8e24aa",
-    Outcome.ERRORED: "#c62828",
+    Outcome.INVALID: "#ab47bc",
 }
-_GREY = "#757575"
+GREY = "#757575"
 
 MOST_CHARACTERS = 150
-"""Of the source of a bound, which the cell above tells in full."""
+"""Of the source of a bound, which the card tells in full."""
 
 _SVG = {
     "mc-interval": "max-width:100%;height:auto;font:11px sans-serif",
     "mc-allowed": "fill:#2e7d32;fill-opacity:.16",
     "mc-bound": "stroke:#2e7d32;stroke-width:1.5;fill:none",
     "mc-bound-label": "fill:currentColor",
-    "mc-hint": "fill:currentColor;fill-opacity:.6",
+    "mc-hint": "fill:currentColor;fill-opacity:.7",
     "mc-scale": "stroke:currentColor;stroke-opacity:.35;fill:none",
     "mc-bar": "stroke:currentColor;stroke-width:2;fill:none",
     "mc-mark": "fill:currentColor;stroke:currentColor;stroke-width:2",
@@ -49,109 +53,97 @@ _SVG = {
 """The site's style sheet is not there in a notebook, so each stroke brings its own style."""
 
 
-def show(record: Record, path: Path | None = None) -> Shown:
-    """A record as a notebook shows it.
-
-    Args:
-        record: The record.
-        path: The path of its ``record.json``, beside which its pictures lie.
-    """
-    return Shown(record, path)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A record, shown by Jupyter, VS Code, Colab and marimo.
-
-    Attributes:
-        record: The record.
-        path: Where it lies.
-    """
-
-    record: Record
-    path: Path | None = None
-
-    def _repr_html_(self) -> str:
-        blocks = [_verdict_html(verdict) for verdict in self.record.verdicts]
-        return str(
-            Markup('<div style="max-width:60em;line-height:1.45">{}{}{}</div>').format(
-                Markup().join(blocks), self._pictures(), self._foot()
-            )
-        )
-
-    def _repr_markdown_(self) -> str:
-        lines = ["| | Prescription | Verdict | Measured | Bound |", "| --- | --- | --- | --- | --- |"]
-        for verdict in self.record.verdicts:
-            numbers = [_numbers(result) for result in (*verdict.gates, *verdict.criteria)]
-            for measured, bound in numbers or [("", "")]:
-                cells = (words.SYMBOLS[verdict.outcome], verdict.id, words.word(verdict.outcome), measured, bound)
-                lines.append(f"| {' | '.join(map(plain, cells))} |")
-        return "\n".join(
-            [*lines, "", *(plain(f"{verdict.id}: {verdict.reason}") + "\n" for verdict in self.record.verdicts)]
-        )
-
-    def __repr__(self) -> str:
-        return "\n".join(
-            f"{words.SYMBOLS[verdict.outcome]} {words.word(verdict.outcome)} {verdict.level} {verdict.id}: {harmless(verdict.reason)}"
-            for verdict in self.record.verdicts
-        )
-
-    def _pictures(self) -> Markup:
-        if self.path is None:
-            return Markup()
-        drawn = []
-        for execution in self.record.executions:
-            for data in execution.pictures:
-                try:
-                    found = sheet(records.read_pictures(self.path.parent, data))
-                except InputError as error:
-                    drawn.append(Markup("<p>{}</p>").format(harmless(error)))
-                    continue
-                source = base64.b64encode(found.png).decode()
-                image = Markup(
-                    '<img alt="{}" style="max-width:100%;image-rendering:pixelated" src="data:image/png;base64,{}">'
-                )
-                columns, rows = " | ".join(found.columns), " | ".join(found.rows)
-                caption = Markup(
-                    "<figcaption>{}<br><small>from left to right: {}; from top to bottom: {}</small></figcaption>"
-                )
-                picture, said = (
-                    image.format(harmless(found.caption), source),
-                    caption.format(*map(harmless, (found.caption, columns, rows))),
-                )
-                drawn.append(Markup('<figure style="margin:1em 0">{}{}</figure>').format(picture, said))
-        return Markup().join(drawn)
-
-    def _foot(self) -> Markup:
-        record = self.record
-        run = f"record {record.id} · {words.duration(record.seconds)} on {record.device} · seed {record.seed}"
-        said = f"{run} · criteria: {words.adjusted(record)}"
-        return Markup('<p style="opacity:.7"><small>{}</small></p>').format(harmless(said))
-
-
-def _verdict_html(verdict: Verdict) -> Markup:
-    colour = _COLOURS.get(verdict.outcome, _GREY)
-    chip = Markup(
-        '<span style="border:1px solid {c};color:{c};border-radius:3px;padding:0 .4em;font-weight:bold">{s} {w}</span>'
-    ).format(c=colour, s=words.SYMBOLS[verdict.outcome], w=words.word(verdict.outcome))
-    said = [verdict.reason, *([words.waived(verdict)] if verdict.waiver is not None else [])]
-    head = Markup("<p>{} <b>{}</b> <code>{}</code><br>{}</p><p>{}</p>").format(
-        chip, verdict.level, verdict.id, harmless(verdict.statement), Markup("<br>").join(map(harmless, said))
+def record_html(record: Record) -> Markup:
+    """What a run found: the counts, then each verdict, the ones that ask for attention first and open, the others folded."""
+    open_ones = [item for item in record.verdicts if item.outcome in words.TROUBLE or len(record.verdicts) == 1]
+    open_ones.sort(key=lambda item: words.TROUBLE.index(item.outcome) if item.outcome in words.TROUBLE else 0)
+    drawn: set[int] = set()
+    blocks = [_block(item, _evidence(record, item, drawn)) for item in open_ones]
+    blocks += [_folded(item, _evidence(record, item, drawn)) for item in record.verdicts if item not in open_ones]
+    said = f"{record.subject.title or record.subject.id}: {words.counted(record.verdicts)}"
+    head = Markup("<p><b>{}</b></p>").format(harmless(said)) if len(record.verdicts) > 1 else Markup()
+    return Markup('<div style="max-width:60em;line-height:1.45">{}{}{}</div>').format(
+        head, Markup().join(blocks), _foot(record)
     )
+
+
+def verdict_html(verdict: Verdict) -> Markup:
+    """A verdict on its own."""
+    return Markup('<div style="max-width:60em;line-height:1.45">{}</div>').format(_block(verdict, Markup()))
+
+
+def criterion_html(result: CriterionResult) -> Markup:
+    """What became of one criterion."""
+    return Markup('<table style="border-collapse:collapse"><tbody>{}</tbody></table>').format(
+        _criterion(result, is_gate=False)
+    )
+
+
+def pictures_html(pictures: Pictures) -> Markup:
+    """Pictures side by side, with their titles in words."""
+    found = sheet(pictures)
+    columns, rows = ", ".join(found.columns), ", ".join(found.rows)
+    signed = " Orange is positive, blue negative, white zero; each map by its own scale." if found.signed else ""
+    said = f"From left to right: {columns}. From top to bottom: {rows}.{signed}"
+    return Markup(
+        '<figure style="margin:1em 0"><img alt="{caption}" style="max-width:100%;image-rendering:pixelated" width="{width}" '
+        'src="data:image/png;base64,{data}"><figcaption>{caption}<br><small>{said}</small></figcaption></figure>'
+    ).format(
+        caption=harmless(found.caption),
+        width=found.width,
+        data=base64.b64encode(found.png).decode(),
+        said=harmless(said),
+    )
+
+
+def numbers(result: CriterionResult) -> tuple[str, str]:
+    """What was measured and what is allowed, in words."""
+    if result.interval is None:
+        return f"{words.name(result)}: not measured", result.bound
+    return f"{words.name(result)}: {words.measured(result.interval, result.unit)}", result.bound
+
+
+def chip(outcome: Outcome) -> Markup:
+    """The outcome as a word with its mark."""
+    style = f"border:1px solid {COLOURS.get(outcome, GREY)};border-left-width:5px;border-radius:3px;padding:0 .4em"
+    return Markup('<span style="{};white-space:nowrap"><b>{} {}</b></span>').format(
+        style, words.SYMBOLS[outcome], words.word(outcome)
+    )
+
+
+def _block(verdict: Verdict, evidence: Markup) -> Markup:
+    head = Markup("<p>{} <b>{}</b> <code>{}</code><br>{}</p>").format(
+        chip(verdict.outcome), verdict.level, harmless(verdict.id), harmless(verdict.statement)
+    )
+    return Markup('<div style="border-left:4px solid {};padding-left:1em;margin:1em 0">{}{}</div>').format(
+        COLOURS.get(verdict.outcome, GREY), head, _details(verdict, evidence)
+    )
+
+
+def _folded(verdict: Verdict, evidence: Markup) -> Markup:
+    head = Markup("<summary>{} <b>{}</b> <code>{}</code> {}</summary>").format(
+        chip(verdict.outcome), verdict.level, harmless(verdict.id), harmless(verdict.statement)
+    )
+    return Markup('<details style="margin:.4em 0">{}<div style="padding-left:1em">{}</div></details>').format(
+        head, _details(verdict, evidence)
+    )
+
+
+def _details(verdict: Verdict, evidence: Markup) -> Markup:
+    said = [verdict.question] if verdict.question and verdict.answer is None else []
+    said += [verdict.reason, *([words.waived(verdict)] if verdict.waiver is not None else [])]
+    if verdict.answer is not None:
+        said.append(f"Evidence: {verdict.answer.evidence}")
     results = (*verdict.gates, *verdict.criteria)
-    table = Markup().join(_criterion_html(result, is_gate=result in verdict.gates) for result in results)
-    block = Markup('<div style="border-left:4px solid {};padding-left:1em;margin:1em 0">{}{}</div>')
-    rows = (
-        Markup('<table style="border-collapse:collapse"><tbody>{}</tbody></table>').format(table)
-        if results
-        else Markup()
-    )
-    return block.format(colour, head, rows)
+    rows = Markup().join(_criterion(result, is_gate=result in verdict.gates) for result in results)
+    table = Markup('<table style="border-collapse:collapse"><tbody>{}</tbody></table>').format(rows)
+    text = Markup("<p>{}</p>").format(Markup("<br>").join(map(harmless, said)))
+    return text + (table if results else Markup()) + evidence
 
 
-def _criterion_html(result: CriterionResult, *, is_gate: bool) -> Markup:
+def _criterion(result: CriterionResult, *, is_gate: bool) -> Markup:
     left = "text-align:left;vertical-align:top;padding:.3em 1em .3em 0;min-width:20em"
-    measured, limit = _numbers(result)
+    measured, limit = numbers(result)
     kind = ", a condition of this run" if is_gate else ""
     outcome = f"{words.SYMBOLS[result.outcome]} {words.word(result.outcome)}{kind}:"
     source = f", from {shorten(result.source, MOST_CHARACTERS, placeholder=' …')}" if result.source else ""
@@ -162,10 +154,52 @@ def _criterion_html(result: CriterionResult, *, is_gate: bool) -> Markup:
     )
 
 
-def _numbers(result: CriterionResult) -> tuple[str, str]:
-    if result.interval is None:
-        return f"{words.name(result)}: not measured", result.bound
-    return f"{words.name(result)}: {words.measured(result.interval, result.unit)}", result.bound
+def _evidence(record: Record, verdict: Verdict, drawn: set[int]) -> Markup:
+    """The figures that a verdict was decided from, and the pictures of its execution; pictures stand with the first verdict only."""
+    number = verdict.execution
+    if number is None or number >= len(record.executions):
+        return Markup()
+    execution = record.executions[number]
+    found = _charts(execution, verdict)
+    if number not in drawn and record.path is not None:
+        found += _pictures(record, execution)
+        drawn.add(number)
+    return found
+
+
+def _charts(execution: Execution, verdict: Verdict) -> Markup:
+    draw = Drawer()
+    results = (*verdict.criteria, *(gate for gate in verdict.gates if gate.outcome is not Outcome.PASSED))
+    picture = Markup(
+        '<figure style="margin:1em 0"><img alt="{finding}" style="width:40em;max-width:100%" src="data:image/svg+xml;base64,{data}">'
+        "<figcaption>{finding}. <small>{note}</small></figcaption></figure>"
+    )
+    return Markup().join(
+        picture.format(
+            finding=harmless(chart.finding),
+            note=harmless(chart.note),
+            data=base64.b64encode(draw(chart.drawing).svg).decode(),
+        )
+        for chart in charts(execution, results, with_histograms=verdict.outcome in words.TROUBLE)
+    )
+
+
+def _pictures(record: Record, execution: Execution) -> Markup:
+    assert record.path is not None
+    shown = []
+    for data in execution.pictures:
+        try:
+            shown.append(pictures_html(records.read_pictures(record.path.parent, data)))
+        except InputError as error:
+            shown.append(Markup("<p>{}</p>").format(harmless(error)))
+    return Markup().join(shown)
+
+
+def _foot(record: Record) -> Markup:
+    run = f"record {record.id} · {words.duration(record.seconds)} on {record.device} · seed {record.seed}"
+    interrupted = " · interrupted: what was measured before is above" if record.status == "interrupted" else ""
+    said = f"{run}{interrupted} · criteria: {words.adjusted(record)}"
+    return Markup('<p style="opacity:.75"><small>{}</small></p>').format(harmless(said))
 
 
 def _styled(drawing: Markup) -> Markup:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from method_cards.errors import InputError
-from method_cards.render.card_page import card_page
+from method_cards.render.card_page import card_pages
 from method_cards.render.check_page import check_page
 from method_cards.render.figures import Drawer
 from method_cards.render.hubs import hubs
@@ -45,7 +45,9 @@ class Site:
 def build(source: Source) -> Site:
     """All pages, with the pictures that they show."""
     results = Results(Drawer(source.cache))
-    found = {f"cards/{loaded.card.id}.md": card_page(loaded, source, results) for loaded in source.cards}
+    found: dict[str, str] = {}
+    for loaded in source.cards:
+        found |= card_pages(loaded, source, results)
     found |= {f"subjects/{view.record.subject.id}.md": subject_page(view, source) for view in source.views}
     found |= {f"checks/{entry.id}.md": check_page(entry, source) for entry in source.registry}
     lists = dict(hubs(source))

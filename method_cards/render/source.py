@@ -14,7 +14,7 @@ from method_cards.errors import InputError
 from method_cards.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from method_cards.calibration import Calibration, Calibrations
     from method_cards.card import CheckBinding
@@ -204,6 +204,7 @@ def source_from(
     registry: Registry | None = None,
     cache: Path | None = None,
     directory_urls: bool = False,
+    answered: Callable[[Record], Record] = lambda kept: kept,
 ) -> Source:
     """Gather what pages show from folders.
 
@@ -214,6 +215,7 @@ def source_from(
         registry: The checks, where they were found already.
         cache: The folder that keeps drawings.
         directory_urls: Whether the site generator serves ``cards/x.md`` as ``cards/x/``.
+        answered: Adds to a record the answers that were given since its run.
 
     Raises:
         InputError: A card or a record is wrong.
@@ -222,7 +224,7 @@ def source_from(
     return Source(
         catalog=Catalog.installed(cards) if catalog is None else catalog,
         registry=Registry.installed() if registry is None else registry,
-        records=tuple((record.read(path), path.parent) for path in _recent(kept)),
+        records=tuple((answered(record.read(path)), path.parent) for path in _recent(kept)),
         cache=cache,
         directory_urls=directory_urls,
     )

@@ -284,5 +284,10 @@ def listed(items: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(items[:-1]), *items[-1:]) if part)
 
 
+def capital(text: str) -> str:
+    """A text that begins a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def _share(interval: IntervalData) -> str:
     return f"{interval.estimate:.0%} ({interval.confidence:.0%} interval {interval.low:.0%} to {interval.high:.0%})"

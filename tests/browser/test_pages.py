@@ -154,7 +154,7 @@ def test_drawings_follow_the_text_colour(site: str, browser: Browser, scheme: st
     with Visit(browser, scheme=scheme) as visit:
         visit.page.goto(f"{site}{CARD}")
         colours = visit.page.evaluate(
-            "['.mc-scale', '.mc-reason'].map(place => { const style = getComputedStyle(document.querySelector(place));"
+            "['.mc-scale', '.mc-claim'].map(place => { const style = getComputedStyle(document.querySelector(place));"
             " return place.includes('scale') ? style.stroke : style.color })"
         )
         assert len(set(colours)) == 1
@@ -212,6 +212,7 @@ def test_figures_switch_with_the_palette(site: str, browser: Browser) -> None:
     with Visit(browser) as visit:
         visit.page.goto(f"{site}{CARD}")
         visit.page.add_style_tag(content="img.mc-figure { border-radius: 0 !important }")
+        visit.page.locator("details:has(img.mc-figure) summary").first.click()
         figure = visit.page.locator("details[open] img.mc-figure").first
         figure.scroll_into_view_if_needed()
         assert _corner(figure) == (255, 255, 255)

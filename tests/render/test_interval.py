@@ -38,7 +38,6 @@ def test_the_alternative_text_is_the_finding() -> None:
     drawn = shapes(result(0.8, 0.85, 0.9))
     expected = "similarity (stage 4) is 0.85, 95% interval 0.8 to 0.9; bound ≤ 0.2: failed, the interval lies outside the bound."
     assert drawn.attrib["aria-label"] == expected
-    assert drawn.findtext("title") == expected
 
 
 @pytest.mark.parametrize("outcome", [Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE])

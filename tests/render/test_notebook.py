@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from method_cards.catalog import Catalog, LoadedCard
 from method_cards.document import load
 from method_cards.errors import InputError
 from method_cards.project import FILE, Project, ProjectConfig
-from method_cards.record import PicturesData, Record
+from method_cards.record import Record
 from method_cards.registry import Registry
 from method_cards.render import cells, notebook
 
@@ -121,10 +120,11 @@ def test_each_prescription_has_its_cells(toy_card: LoadedCard, every_outcome: Re
         assert set(roles) == {"text", "run" if prescription.check else "question"}
         assert prescription.statement in roles["text"].source
         if prescription.check:
-            assert f'only=["{full}"]' in roles["run"].source
+            assert roles["run"].source == f'checklist.run("{full}")'
         else:
             assert prescription.question is not None
-            assert prescription.question.question in roles["question"].source
+            assert prescription.question.question in roles["text"].source
+            assert roles["question"].source.startswith(f'checklist.answer(\n    "{full}",\n')
 
 
 def test_checklist_shows_verdicts(toy_card: LoadedCard, every_outcome: Record) -> None:
@@ -148,29 +148,24 @@ def test_subject_variable_at_the_top(toy_card: LoadedCard) -> None:
     """One variable at the top chooses the model; the notebook of a card names the others that it applies to, or asks for one."""
     setup = notebook.card_notebook(toy_card, subjects=["a", "b"]).cells[2].source
     assert 'subject = "a"  # or "b"' in setup
-    assert 'project = apart(Project.load(".."))' in setup
+    assert 'checklist = Checklist("..", subject)' in setup
     assert 'subject = ""  # the name of a model' in notebook.card_notebook(toy_card).cells[2].source
 
 
 def test_question_cell(toy_card: LoadedCard, every_outcome: Record) -> None:
-    """An open question has YAML to fill in, with who, when and evidence; an answered one shows the answer."""
-    text = markdown_of(notebook.card_notebook(toy_card, record=every_outcome))
-    assert (
-        'toy-maps/baseline:\n        answer: ""\n        by: ""\n        on: YYYY-MM-DD\n        evidence: ""' in text
+    """An open question has a call to fill in, with who, when and evidence; one that was answered shows the answer in it."""
+    made = notebook.card_notebook(toy_card, record=every_outcome)
+    open_one, answered = (cell.source for cell in made.cells if cell.metadata.method_cards.role == "question")
+    assert open_one == (
+        'checklist.answer(\n    "toy-maps/baseline",\n    answer="",\n    by="",\n'
+        '    on="",  # the day, as 2026-03-01\n    evidence="",  # a path, a link, a ticket\n)'
     )
-    assert "**yes**: A. Person on 2026-03-01, evidence: minutes of March" in text
-
-
-def test_answer_from_the_question_cell_is_taken(toy_card: LoadedCard, tmp_path: Path) -> None:
-    """The YAML of a question cell, filled in, is what ``method-cards.yaml`` takes."""
-    text = markdown_of(notebook.card_notebook(toy_card, subjects=["digits-cnn"]))
-    found = re.search(r"```yaml\n(subjects:.*?)\n```", text, re.DOTALL)
-    assert found is not None
-    filled = found[1].replace('answer: ""', "answer: it is").replace('""', "x").replace("YYYY-MM-DD", "2026-03-01")
-    lines = ("task: image-classification", "model: m.py:build", "data: {test: m.py:test}", "cards: [toy-maps]")
-    (tmp_path / FILE).write_text("\n    ".join([f"schema_version: 1\n{filled}", *lines]))
-    answer = load(tmp_path / FILE).validate(ProjectConfig).subjects["digits-cnn"].answers["toy-maps/baseline"]
-    assert (answer.answer, answer.by, str(answer.on)) == ("it is", "x", "2026-03-01")
+    assert answered == (
+        'checklist.answer(\n    "toy-maps/reviewed",\n    answer="yes",\n    by="A. Person",\n    on="2026-03-01",\n'
+        '    evidence="minutes of March",\n)'
+    )
+    assert "Is the baseline without meaning?" in markdown_of(made)
+    assert "a link to the decision" in markdown_of(made)
 
 
 def test_subject_notebook_has_all_cards(toy_card: LoadedCard, every_outcome: Record) -> None:
@@ -214,7 +209,7 @@ def test_text_of_a_card_stays_text(toy_card: LoadedCard, every_outcome: Record, 
     record = every_outcome.model_copy(update={"verdicts": (verdict,)})
     loaded = LoadedCard(card, toy_card.document, toy_card.folder, toy_card.family, toy_card.origin, toy_card.references)
     made = notebook.card_notebook(loaded, subjects=["a"], record=record)
-    for html in (as_html(made), notebook.show(record)._repr_html_()):
+    for html in (as_html(made), record._repr_mimebundle_()["text/html"]):
         found = Elements()
         found.feed(html)
         assert found.dangerous == []
@@ -232,9 +227,12 @@ class Elements(HTMLParser):
         if tag in {"script", "iframe", "object", "embed", "link", "meta", "form", "base"}:
             self.dangerous.append(tag)
         for name, value in attrs:
-            allowed = {"href": ("#", "https://"), "src": ("data:image/png",), "xlink:href": ("#",), "action": ()}.get(
-                name
-            )
+            allowed = {
+                "href": ("#", "https://"),
+                "src": ("data:image/png;base64,", "data:image/svg+xml;base64,"),
+                "xlink:href": ("#",),
+                "action": (),
+            }.get(name)
             if name.startswith("on") or (allowed is not None and not (value or "").startswith(allowed)):
                 self.dangerous.append(f"{tag} {name}={value}")
 
@@ -260,32 +258,6 @@ def test_safe_html_keeps_its_look() -> None:
     assert 'href="https&#58;//arxiv.org' in html or 'href="https://arxiv.org' in html
 
 
-def test_shown_record(every_outcome: Record) -> None:
-    """A record in a notebook shows every verdict with symbol, word and interval drawn against its bound, as HTML, Markdown and text."""
-    shown = notebook.show(every_outcome)
-    html, markdown = shown._repr_html_(), shown._repr_markdown_()
-    for verdict in every_outcome.verdicts:
-        assert verdict.id in html
-        assert verdict.id in markdown
-        assert verdict.id in repr(shown)
-    assert html.count("<svg") == 5
-    assert "waived by R. Viewer until 2027-01-01" in html
-    assert "0.81, 95% interval 0.77 to 0.84, n = 128" in markdown
-    assert "http" not in html
-    assert 'class="mc-' not in html
-
-
-def test_lost_pictures_are_named(every_outcome: Record, tmp_path: Path) -> None:
-    """When the pictures of a record are gone, it says which and shows the rest."""
-    data = PicturesData(name="maps", caption="c", columns=("a",), rows=("b",), signed=(True,), file="0-maps.npy")
-    execution = every_outcome.executions[0].model_copy(update={"pictures": (data,)})
-    html = notebook.show(
-        every_outcome.model_copy(update={"executions": (execution,)}), tmp_path / "record.json"
-    )._repr_html_()
-    assert "0-maps.npy: cannot be read" in html
-    assert "toy-maps/sensitive" in html
-
-
 def test_write_finds_project_and_record(
     tmp_path: Path, every_outcome: Record, card_data: dict[str, Any], write_card: Any
 ) -> None:
@@ -298,9 +270,9 @@ def test_write_finds_project_and_record(
         path = notebook.write(tiny, name)
         assert path == tmp_path / "notebooks" / f"{name}.ipynb"
         made = nbformat.read(path, as_version=4)
-        assert 'Project.load("..")' in made.cells[2].source
+        assert 'Checklist("..", subject)' in made.cells[2].source
         assert "**passed**" in markdown_of(made)
-    assert 'Project.load("../..")' in notebook.write(
+    assert 'Checklist("../..", subject)' in notebook.write(
         tiny, "toy-maps", tmp_path / "a" / "b" / "c.ipynb"
     ).read_text().replace('\\"', '"')
 

@@ -20,7 +20,7 @@ from method_cards.record import Execution, Record
 from method_cards.registry import Registry
 from method_cards.render import report, words
 from method_cards.render.bar import ASCII, bar
-from method_cards.render.progress import TerminalProgress
+from method_cards.render.progress import Account, TerminalProgress
 from method_cards.verdict import CriterionResult, IntervalData, Outcome, Verdict
 
 
@@ -147,7 +147,7 @@ def test_questions_are_shown(every_outcome: Record) -> None:
     """An open question is asked and says where the answer goes; an answer comes with person, day and evidence."""
     text = flat(printed(every_outcome))
     assert "Is the baseline without meaning?" in text
-    assert "1 question to answer under `answers:` in method-cards.yaml" in text
+    assert "1 question to answer: method-cards notebook digits-cnn writes a notebook that asks them" in text
     assert "yes (A. Person, 2026-03-01; evidence: minutes of March)" in text
 
 
@@ -302,7 +302,6 @@ def test_progress_on_a_terminal(every_outcome: Record, monkeypatch: pytest.Monke
     progress.started(only)
     now[0] = 10.0
     progress.advanced(only, 25)
-    assert progress.left(only) == "about 30 s left"
     progress.finished(only, every_outcome.executions[0], every_outcome.verdicts[:1])
     assert stream.getvalue().rstrip().endswith(("\x1b[2K", "\x1b[?25h"))
     assert "[1/1] attribution/completeness" in stream.getvalue()
@@ -311,27 +310,27 @@ def test_progress_on_a_terminal(every_outcome: Record, monkeypatch: pytest.Monke
 def test_time_left_is_weighted_by_cost() -> None:
     """What is left is judged by passes: after half of a check that is a tenth of the work, 19 times as much is to come."""
     now = [0.0]
-    progress = TerminalProgress(console()[0], clock=lambda: now[0])
     small, large = step("a/b", 100, 1000), step("a/c", 100, 9000)
-    progress.planned(plan(small, large))
-    progress.started(small)
+    account = Account(plan(small, large), clock=lambda: now[0])
+    account.started()
     now[0] = 2.0
-    progress.advanced(small, 50)
-    assert progress.left(small) == "about 38 s left"
+    account.advanced(small, 50)
+    assert account.left(small) == "about 38 s left"
+    assert account.completed(small) == 500
 
 
-def test_early_stop_does_not_hurry_the_clock(every_outcome: Record) -> None:
+def test_early_stop_does_not_hurry_the_clock() -> None:
     """A check that was decided after a tenth of its samples does not make the next one look faster."""
     now = [0.0]
-    progress = TerminalProgress(console()[0], clock=lambda: now[0])
     first, second = step("a/b", 100, 1000), step("a/c", 100, 1000)
-    progress.planned(plan(first, second))
-    progress.started(first)
+    account = Account(plan(first, second), clock=lambda: now[0])
+    account.started()
     now[0] = 2.0
-    progress.advanced(first, 10)
-    progress.finished(first, every_outcome.executions[0], ())
-    progress.started(second)
-    assert progress.left(second) == "about 20 s left"
+    account.advanced(first, 10)
+    account.finished(first)
+    account.started()
+    assert account.left(second) == "about 20 s left"
+    assert account.completed(first) == 1000
 
 
 def test_card_in_the_terminal(toy_card: LoadedCard) -> None:

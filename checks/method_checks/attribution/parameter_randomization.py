@@ -31,6 +31,7 @@ from method_checks.attribution.networks.drawn import (
     CALIBRATION,
     calibration_batch,
     explained_by,
+    name_of,
     random_weights,
     stages_of,
 )
@@ -162,6 +163,7 @@ class ParameterRandomization(Check):
         tops = self._stages(subject, calibration)
         groups = self._groups(tops)
         networks, unchanged = random_weights(subject, context, calibration, groups, self.seeds)
+        kept = {(seed + 1) * len(groups) - 1: name_of(context, calibration, seed) for seed in range(self.seeds)}
         replicas = [{name: tensor.to(subject.device) for name, tensor in load().items()} for load in subject.replicas]
         yield UNCHANGED.exact(unchanged)
         seen = constant = 0
@@ -177,7 +179,7 @@ class ParameterRandomization(Check):
                 )
             yield SELF.per_sample(on_host(comparison.signed(maps[0], again[0])))
             states = [*chain.from_iterable(networks), *replicas]
-            attributions = explained_by(subject, explainer, context, view, states)
+            attributions = explained_by(subject, explainer, context, view, states, kept)
             each = iter(compared(comparison, trained, (maps_of(view, found) for found in attributions)))
             random = [list(islice(each, len(groups))) for _ in networks]
             yield from self._similarities(comparison, random, tops)

@@ -22,7 +22,8 @@ from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.attribution import controls
 from method_checks.attribution.changes.draws import Draws
-from method_checks.attribution.changes.stability import padded_distance, relative
+from method_checks.attribution.changes.stability import neighbours, padded_distance, relative
+from method_checks.attribution.explainers import resolve
 from method_checks.attribution.max_sensitivity import MaxSensitivity
 from tests.helpers import binding, criterion, step
 
@@ -183,6 +184,26 @@ def test_the_gradient_of_a_linear_model_never_moves() -> None:
     found = values(MaxSensitivity(radius=0.5), subject, samples=32)
     for label in ("max_sensitivity", "average_sensitivity", "local_lipschitz", "relative_input_stability"):
         assert np.all(found[label] == 0), label
+
+
+def test_points_lie_around_the_example_and_not_beside_it() -> None:
+    """The mean of many points is the example: a noise with a mean of its own would move every map the same way."""
+    moves = []
+
+    def recording(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        moves.append(inputs.flatten(1).double().numpy())
+        return inputs
+
+    subject = control("gradient")
+    theirs = Subject("recording", subject.task, subject.model, dict(subject.data), explainer=recording)
+    view = theirs.view(theirs.batch("test", (7,)))
+    draws = Draws(1, (7,), torch.device("cpu"))
+    neighbours(view, view.features, resolve(theirs), draws=draws, seed=0, count=4000, radius=0.1)
+    reach = 0.1 * float(view.features.max() - view.features.min())
+    points = np.concatenate(moves) - view.features.flatten(1).double().numpy()
+    assert points.shape == (4000, 64)
+    assert np.abs(points).max() <= reach * 1.001
+    assert np.abs(points.mean(0)).max() < 5 * reach / np.sqrt(3 * 4000)
 
 
 def test_input_times_gradient_of_a_linear_model_moves_with_its_input() -> None:

@@ -411,6 +411,20 @@ def test_the_order_of_stages_and_batches_changes_no_similarity() -> None:
         assert other.select(series.name, series.by)[0].values == pytest.approx(series.values, abs=1e-3), series.label
 
 
+def test_a_map_that_sees_no_model_is_alike_everywhere() -> None:
+    """Edges agree by exactly 1 with themselves, in every way of comparing, at every randomised stage and between random networks."""
+    _, cause, found = run(ParameterRandomization(kinds=ALL, seeds=2), enlarged_by("edges")(0), samples=12)
+    assert not cause
+    alike = [series for series in found if series.name.endswith(("_similarity", "_null_similarity"))]
+    assert {(series.name, series.by.get("stage")) for series in alike} >= {
+        (f"{kind}_similarity", stage) for kind in ALL for stage in (1, 2, 3, 4)
+    }
+    for series in alike:
+        assert series.values == pytest.approx(np.ones(12), abs=1e-9), series.label
+    for kind in ALL:
+        assert np.abs(found.select(f"{kind}_similarity_excess", {})[0].values).max() < 1e-9
+
+
 def test_a_kind_alone_measures_what_it_measures_beside_others() -> None:
     """Leaving kinds out changes nothing for those that stay, and yields nothing else."""
     subject = control("gradient")

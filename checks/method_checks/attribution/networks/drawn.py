@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from method_checks.attribution.explainers.shared import settings_of
 from method_checks.attribution.networks.randomization import Stage, random_state, recalibrated, stages, swapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -64,6 +65,7 @@ def explained_by(
     context: Context,
     view: View,
     states: Sequence[Mapping[str, Tensor]],
+    kept: Mapping[int, Hashable] | None = None,
 ) -> Iterator[Tensor]:
     """Attributions of the same examples and classes by networks with these weights, one after the other.
 
@@ -73,10 +75,44 @@ def explained_by(
         context: Where its noise comes from.
         view: The examples, with the classes that the trained model predicts.
         states: Parameters and buffers to swap in; all others stay.
+        kept: What tells the weights of some states, by their place, from any others: other checks of the run explain these networks too.
     """
     for draw, state in enumerate(states):
-        with swapped(subject.model, state):
-            yield explainer.explain(subject.view(view.batch, view.targets), context.number("explainer", draw))
+        noise = context.number("explainer", draw)
+        network = (kept or {}).get(draw)
+        if network is None:
+            yield explained_with(subject, explainer, view, state, noise)
+        else:
+            yield explained_once(subject, explainer, context, view, state, noise, network)
+
+
+def explained_with(
+    subject: Subject, explainer: Explainer | CustomExplainer, view: View, state: Mapping[str, Tensor], noise: int
+) -> Tensor:
+    """Attributions by the network with these weights; ``noise`` is the seed of a random method."""
+    with swapped(subject.model, state):
+        return explainer.explain(subject.view(view.batch, view.targets), noise)
+
+
+def explained_once(
+    subject: Subject,
+    explainer: Explainer | CustomExplainer,
+    context: Context,
+    view: View,
+    state: Mapping[str, Tensor],
+    noise: int,
+    network: Hashable,
+) -> Tensor:
+    """As `explained_with`, made once in a run for each explainer, batch, noise and network."""
+    return context.once(
+        ("explanation of a random network", *settings_of(explainer, view), network, noise),
+        lambda _: explained_with(subject, explainer, view, state, noise),
+    )
+
+
+def name_of(context: Context, calibration: Batch, seed: int) -> Hashable:
+    """What tells a network with every parameter random, as `random_weights` draws it, from any other."""
+    return context.number("parameters", seed), calibration.indices
 
 
 def _weights(

@@ -1,0 +1,94 @@
+"""No page of a site weighs more than a reader's patience: the bundled cards with two models that fail in everything."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from method_cards import record
+from method_cards.card import Card, Criterion
+from method_cards.catalog import Catalog
+from method_cards.judge import bounds
+from method_cards.record import Record, SubjectData
+from method_cards.render import build
+from method_cards.verdict import CriterionResult, IntervalData, Outcome, Verdict
+
+LIMIT = 100_000
+SUBJECTS = ("careful", "careless")
+
+
+def result(criterion: Criterion) -> CriterionResult:
+    """The criterion, violated."""
+    low, high = bounds(criterion)
+    value = high + 0.123 if abs(high) < 1e9 else low - 0.123
+    found = IntervalData(
+        estimate=value, low=value - 0.0123, high=value + 0.0123, confidence=0.95, method="betting", n=897, anytime=True
+    )
+    return CriterionResult(
+        claim=criterion.claim, measurement=criterion.measurement, where=criterion.where, bound=criterion.bound_text(),
+        low_bound=low if abs(low) < 1e9 else None, high_bound=high if abs(high) < 1e9 else None,
+        source="s", outcome=Outcome.FAILED, reason="outside", interval=found, p_value=1.23e-5, p_holm=2.34e-5,
+    )  # fmt: skip
+
+
+def verdicts(card: Card) -> Iterator[Verdict]:
+    """Every prescription of a card, failed or unanswered."""
+    for item in card.prescriptions:
+        facts: dict[str, Any] = {
+            "card": card.id, "prescription": item.id, "level": item.level.value, "statement": item.statement,
+        }  # fmt: skip
+        if item.check is None:
+            assert item.question is not None
+            reason = "A person has to answer this."
+            yield Verdict(**facts, outcome=Outcome.UNANSWERED, reason=reason, question=item.question.question)
+        else:
+            criteria = tuple(result(criterion) for criterion in item.check.criteria)
+            yield Verdict(**facts, outcome=Outcome.FAILED, reason="outside", criteria=criteria)
+
+
+def new_record(catalog: Catalog, subject: str) -> Record:
+    """A run of every bundled card."""
+    started = dt.datetime(2026, 11, 22, 10, 15, tzinfo=dt.UTC)
+    cards = tuple(catalog)
+    return Record(
+        id="20261122T101500Z", started=started, finished=started, status="complete", seed=0, device="cpu", environment={},
+        subject=SubjectData(id=subject, title=f"A {subject} model", task="image-classification", model="model.py:build",
+                            parameters=38_282, parameters_sha256="9c" * 32),
+        cards={loaded.card.id: loaded.document.sha256 for loaded in cards},
+        verdicts=tuple(verdict for loaded in cards for verdict in verdicts(loaded.card)), executions=(), criteria=1,
+    )  # fmt: skip
+
+
+def test_no_page_is_heavy(tmp_path: Path) -> None:
+    """With the theme around it, every generated page of the bundled cards stays below 100 kB."""
+    pytest.importorskip("mkdocs", reason="needs MkDocs: pip install method-cards[site]")
+    catalog = Catalog.installed()
+    for subject in SUBJECTS:
+        folder = tmp_path / "records" / subject / "20261122T101500Z"
+        folder.mkdir(parents=True)
+        (folder / record.FILE).write_text(new_record(catalog, subject).model_dump_json(), encoding="utf-8")
+    (tmp_path / "site").mkdir()
+    repository = Path(__file__).parents[2]
+    settings = yaml.safe_load((repository / "mkdocs.yml").read_text(encoding="utf-8"))
+    nav = settings["nav"]
+    for path in _pages(nav):
+        (tmp_path / "site" / path).parent.mkdir(parents=True, exist_ok=True)
+        if not path.startswith(("cards", "checks", "subjects")):
+            (tmp_path / "site" / path).write_text(f"# {path}\n", encoding="utf-8")
+    settings |= {"plugins": ["search", "offline", {"method-cards": {"records": "records"}}], "strict": False}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    built = build.build_site(tmp_path / "mkdocs.yml", strict=False)
+    sizes = {path.relative_to(built).as_posix(): path.stat().st_size for path in built.rglob("*.html")}
+    assert sum(name.startswith("cards/") for name in sizes) > len(catalog)
+    assert {name: size for name, size in sizes.items() if size >= LIMIT} == {}
+
+
+def _pages(nav: list[Any]) -> Iterator[str]:
+    for item in nav:
+        for value in item.values() if isinstance(item, dict) else [item]:
+            yield from _pages(value) if isinstance(value, list) else [value]

@@ -1,0 +1,106 @@
+"""The task of a model is told where model and data leave no doubt, and asked for where they do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from method_cards.data import Split
+from method_cards.errors import InputError
+from method_cards.tasks import inferred, told
+from tests.helpers import differences, state_of
+
+IMAGES = torch.rand(40, 3, 8, 8)
+CLASSES = torch.arange(40) % 5
+TOKENS = torch.randint(0, 20, (40, 6))
+
+
+class Words(nn.Module):
+    """Token ids to something."""
+
+    def __init__(self, after: nn.Module) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 4)
+        self.after = after
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
+        return self.after(self.embedding(input_ids))
+
+
+def tokenizer(texts: list[str], **_: Any) -> dict[str, Tensor]:
+    ids = torch.tensor([[len(text) % 20, 1] for text in texts])
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def flat(width: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(width))
+
+
+def built(model: nn.Module, inputs: Tensor) -> nn.Module:
+    model(inputs[:2])
+    return model.eval()
+
+
+CERTAIN = [
+    ("image-classification", built(flat(5), IMAGES), IMAGES),
+    ("image-classification", built(flat(1), IMAGES), IMAGES),
+    ("image-to-image", nn.AvgPool2d(2), IMAGES),
+    ("tabular-classification", nn.Linear(6, 5), torch.rand(40, 6)),
+    ("text-classification", built(Words(flat(5)), TOKENS), TOKENS),
+    ("text-classification", built(Words(flat(5)), TOKENS), {"input_ids": TOKENS}),
+    ("text-generation", Words(nn.Linear(4, 20)), TOKENS),
+]
+
+
+@pytest.mark.parametrize(("task", "model", "inputs"), CERTAIN)
+def test_a_task_that_can_be_seen_is_told(task: str, model: nn.Module, inputs: Any) -> None:
+    """Two examples before and after the model tell the task, and the model and the random numbers stay as they were."""
+    before = state_of(model.eval())
+    assert inferred(model, Split("test", (inputs, CLASSES))) == task
+    assert not differences(before, state_of(model))
+
+
+def test_texts_are_told_by_their_tokenizer() -> None:
+    """Texts go through the tokenizer first."""
+    model = built(Words(flat(5)), TOKENS[:, :2])
+    split = Split("test", ([f"text {number}" for number in range(40)], CLASSES))
+    assert inferred(model, split, tokenizer=tokenizer) == "text-classification"
+    with pytest.raises(InputError, match="no tokenizer"):
+        inferred(model, split)
+
+
+def test_names_of_classes_settle_what_the_data_leaves_open() -> None:
+    """Images to seven numbers, with five classes in the data, may be features; with seven names they are classes."""
+    model = built(flat(7), IMAGES)
+    split = Split("test", (IMAGES, CLASSES))
+    with pytest.raises(
+        InputError, match=r'7 numbers.*5 classes.*task="image-classification" or task="image-feature-extraction"'
+    ):
+        inferred(model, split)
+    assert inferred(model, split, list("abcdefg")) == "image-classification"
+
+
+DOUBTFUL = [
+    (nn.Conv2d(3, 5, 1), IMAGES, "fit several tasks or none"),
+    (Words(nn.Linear(4, 3)), TOKENS, "fit several tasks or none"),
+    (nn.Identity(), torch.rand(40, 3, 4), "fit several tasks or none"),
+    (nn.Linear(7, 5), torch.rand(40, 6), 'cannot be called with examples of the split "test"'),
+    (nn.LSTM(6, 2), {"a": torch.rand(40, 6), "b": torch.rand(40, 6)}, "cannot be called"),
+]
+
+
+@pytest.mark.parametrize(("model", "inputs", "message"), DOUBTFUL)
+def test_a_doubtful_task_is_asked_for(model: nn.Module, inputs: Any, message: str) -> None:
+    """Where it could be another task, or the model fails, the message says so and what to give."""
+    with pytest.raises(InputError, match=message):
+        inferred(model.eval(), Split("test", (inputs, CLASSES)))
+
+
+def test_a_task_is_one_of_those_there_are() -> None:
+    """A misspelt task is refused with what was meant."""
+    assert told("image-to-image") == "image-to-image"
+    with pytest.raises(InputError, match='Did you mean "image-classification"'):
+        told("image-clasification")
