@@ -48,7 +48,7 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
             PluginError: A card, a record or the project is wrong.
         """
         try:
-            made = site.build(self._source(config))
+            made = site.build(self._source(config, frozenset(files.src_uris)))
         except InputError as error:
             raise PluginError(str(error)) from error
         contents: dict[str, str | bytes] = {**made.pages, **made.files, **site.assets()}
@@ -69,16 +69,17 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
         file = path / FILE if path.is_dir() else path
         return file if self.config.project or file.is_file() else None
 
-    def _source(self, config: MkDocsConfig) -> site.Source:
+    def _source(self, config: MkDocsConfig, written: frozenset[str]) -> site.Source:
         project = self._project(config)
         if project is not None:
-            return build.source_of(Project.load(project), directory_urls=config.use_directory_urls)
+            return build.source_of(Project.load(project), directory_urls=config.use_directory_urls, written=written)
         root = _root(config)
         return site.source_from(
             [root / folder for folder in self.config.cards],
             root / self.config.records if self.config.records else None,
             cache=root / build.CACHE,
             directory_urls=config.use_directory_urls,
+            written=written,
         )
 
     def _watched(self, config: MkDocsConfig) -> list[Path]:

@@ -16,7 +16,7 @@ CACHE = Path(".cache/method-cards/figures")
 """The folder that keeps drawings, within a project."""
 
 
-def source_of(project: Project, *, directory_urls: bool = False) -> site.Source:
+def source_of(project: Project, *, directory_urls: bool = False, written: frozenset[str] = frozenset()) -> site.Source:
     """What the pages of a project are made from."""
     return site.source_from(
         records=project.records,
@@ -24,6 +24,7 @@ def source_of(project: Project, *, directory_urls: bool = False) -> site.Source:
         registry=project.registry,
         cache=project.folder / CACHE,
         directory_urls=directory_urls,
+        written=written,
         answered=project.answered,
     )
 

@@ -47,11 +47,16 @@ def label(result: CriterionResult) -> str:
     return f"{name} ({where})" if where else name
 
 
-def draw(result: CriterionResult) -> Markup:
-    """The drawing; empty where nothing was measured."""
+def draw(result: CriterionResult, scale: tuple[float, float] | None = None) -> Markup:
+    """The drawing; empty where nothing was measured.
+
+    Args:
+        result: What became of the criterion.
+        scale: From where to where the scale goes, where several drawings share one.
+    """
     if result.interval is None:
         return Markup()
-    low, high = domain(result)
+    low, high = scale or domain(result)
     parts = [*_allowed(result, low, high), *_scale(result, low, high), *_measured(result, low, high)]
     text = escape(finding(result))
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'

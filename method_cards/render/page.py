@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
+from method_cards.calibration import PROMISED_DETECTION, PROMISED_FALSE_ALARMS
 from method_cards.judge import number
-from method_cards.render import history, interval, markdown, words
+from method_cards.render import history, interval, markdown, rate_drawings, words
 from method_cards.render.charts import spoken
 from method_cards.render.results import GRAVITY, STATES
 from method_cards.verdict import Outcome
@@ -98,6 +99,11 @@ def share(data: IntervalData) -> str:
 def percent(data: IntervalData) -> str:
     """A rate with its interval, in percent."""
     return f"{data.estimate:.0%} ({data.confidence:.0%} interval {data.low:.0%} to {data.high:.0%})"
+
+
+def percent_in_short(data: IntervalData) -> str:
+    """The same where it is clear that the range is an interval."""
+    return f"{data.estimate:.0%} ({100 * data.low:.0f} to {data.high:.0%})"
 
 
 _HEADINGS = {
@@ -199,6 +205,7 @@ def environment() -> jinja2.Environment:
         "compact": words.value,
         "number": number,
         "percent": percent,
+        "in_short": percent_in_short,
         "share": share,
         "probability": probability,
         "duration": words.duration,
@@ -215,6 +222,9 @@ def environment() -> jinja2.Environment:
         "draw_course": history.draw,
         "tally": tally,
         "quantity": interval.label,
+        "quantity_of": words.quantity,
+        "draw_rate": rate_drawings.rate,
+        "promised": {"detection": PROMISED_DETECTION, "false_alarm": PROMISED_FALSE_ALARMS},
         "Outcome": Outcome,
     }
     return found

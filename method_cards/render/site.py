@@ -49,7 +49,7 @@ def build(source: Source) -> Site:
     for loaded in source.cards:
         found |= card_pages(loaded, source, results)
     found |= {f"subjects/{view.record.subject.id}.md": subject_page(view, source) for view in source.views}
-    found |= {f"checks/{entry.id}.md": check_page(entry, source) for entry in source.registry}
+    found |= {f"checks/{entry.id}.md": check_page(entry, source, results.files) for entry in source.registry}
     lists = dict(hubs(source))
     if taken := lists.keys() & found.keys():
         raise InputError(f'{min(taken)} is the page that lists all: nothing can be called "index"')

@@ -441,7 +441,7 @@ def test_training_that_does_not_use_its_examples_is_noticed() -> None:
     members = subject.split("train").take(range(len(subject.split("train"))))
     recipe = subject.recipe
     assert recipe is not None
-    with pytest.raises(CheckError, match="all 16 shadow models say the same"):
+    with pytest.raises(CheckError, match="all 16 retrained models say the same"):
         measured(replace(subject, train=lambda *_: subject.model))
 
     def cheating(_inputs: object, _targets: object, seed: int) -> nn.Module:
