@@ -211,7 +211,7 @@ def make_record(text: str) -> Record:
     rng = np.random.default_rng(0)
 
     def values(size: int = 40) -> list[float]:
-        return np.round(rng.random(size), 3).tolist()
+        return [round(float(value), 3) for value in rng.random(size)]
 
     steps = [
         {
@@ -308,6 +308,6 @@ def write_site(folder: Path, made: site.Site) -> Path:
         "not_in_nav": "/*/*\n",
     }
     settings |= {"extra_css": list(site.STYLES), "extra_javascript": list(site.SCRIPTS)}
-    path = folder / "mkdocs.yml"
-    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    return path
+    config = folder / "mkdocs.yml"
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return config

@@ -176,7 +176,7 @@ def test_no_file_is_read_or_written_elsewhere(made: Site) -> None:
     for path in (*made.pages, *made.files):
         assert ".." not in path.split("/")
         assert not path.startswith("/")
-    assert "must be a name within the record" in made.pages[f"cards/{hostile.ID}.md"]
+    assert any("must be a name within the record" in page for page in made.pages.values())
     pictures = [name for name in made.files if name.endswith(".png")]
     assert len(pictures) == 1
 
