@@ -168,6 +168,9 @@ def check(text: str) -> type[Check]:
         def measure(self, subject: Subject, context: Context) -> Iterator[Yielded]:
             raise NotImplementedError
 
+        def splits(self) -> tuple[str, ...]:
+            return (text,)
+
         def passes(self, subject: Subject, samples: int) -> Passes:
             return Passes(0, samples)
 
