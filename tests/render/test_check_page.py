@@ -21,6 +21,7 @@ from method_cards.calibration import Calibration, Calibrations, Estimates
 from method_cards.card import CheckBinding
 from method_cards.catalog import LoadedCard
 from method_cards.control_runs import ControlRun, ControlRuns, Decision, KeptPictures
+from method_cards.errors import InputError
 from method_cards.measurement import Pictures
 from method_cards.render import separation, site, words
 from method_cards.render.check_page import check_page
@@ -282,6 +283,32 @@ def test_a_sound_control_stands_beside_one_with_the_defect(source: Source) -> No
     assert len(pictures) == 2
     assert all(files[path].startswith(b"\x89PNG") for path in pictures)
     assert "does not explain the model" in text(page)
+
+
+def test_kept_runs_do_no_harm(source: Source) -> None:
+    """What stands in the files beside a card is text: no script, no template, no markup comes out of it."""
+    keep_runs(source)
+    path = card(source).folder / control_runs.FILE
+    evil = "<script>alert(1)</script>{{ config }}<img src=x onerror=alert(1)>"
+    written = path.read_text(encoding="utf-8")
+    for word in ("What edge-filter is.", "A map that stays the same does not explain the model.", "a 3", "original"):
+        assert word in written
+        written = written.replace(f'"{word}"', f'"{evil}"')
+    path.write_text(written.replace('"edge-filter"', f'"{evil}"'), encoding="utf-8")
+    page = page_of(source)
+    assert "alert(1)" in page
+    assert "<script" not in page
+    assert "<img src=x" not in page
+    assert "{{" not in page
+
+
+def test_damaged_pictures_name_their_file(source: Source) -> None:
+    """The message says which file to make again, and how."""
+    keep_runs(source)
+    path = card(source).folder / control_runs.FILE
+    path.write_text(re.sub(r'"steps": "[^"]*"', '"steps": "?"', path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(InputError, match=r"controls\.json: the kept pictures .* cannot be read.*calibrate --once"):
+        page_of(source)
 
 
 def test_controls_are_shown_before_rates_are_known(source: Source) -> None:
