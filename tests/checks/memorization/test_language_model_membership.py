@@ -45,7 +45,7 @@ BINDINGS = {item.id: item.check for item in CARD.prescriptions if item.check is 
 def measured(
     subject: Subject, *, samples: int | None = 1200, seed: int = 0, batch: int = 64, **parameters: Any
 ) -> Measurements:
-    check = LanguageModelMembership(**parameters)
+    check = LanguageModelMembership(**{"blind_blocks": 4, **parameters})
     found = Measurements()
     for yielded in check.measure(subject, Context(subject, samples, seed, batch, scope=check.id)):
         found.add(yielded)

@@ -51,7 +51,7 @@ RATE = bounded("true_positive_rate", 0.05)
 def measured(
     subject: Subject, *, samples: int | None = 1000, seed: int = 0, memo: Memo | None = None, **parameters: Any
 ) -> Measurements:
-    check = LikelihoodRatioAttack(**{"shadows": 16, **parameters})
+    check = LikelihoodRatioAttack(**{"shadows": 16, "blind_blocks": 4, **parameters})
     found = Measurements()
     context = Context(subject, samples, seed, scope=check.id, memo=memo or Memo())
     for yielded in check.measure(subject, context):
