@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,7 +26,7 @@ SECTIONS = ("What it measures", "Assumptions", "Cost", "Departures from the pape
 """The headings of a check's docstring, in order; the first paragraph is its claim."""
 
 
-Need = Literal["gradients", "trainings", "checkpoints", "a reference model"]
+Need: TypeAlias = Literal["gradients", "trainings", "checkpoints or a training", "a reference model"]
 """What not every subject can give."""
 
 

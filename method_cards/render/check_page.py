@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from method_cards.render import words
+from method_cards.render.needs import needs
 from method_cards.render.page import Links, render
 from method_cards.render.parameters import Parameter, parameters
 from method_cards.render.results import FIGURES
+from method_cards.render.sources import besides, cited, works
 from method_cards.render.trust import Trust, trusts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping, Sequence
+    from collections.abc import MutableMapping, Sequence
 
     from method_cards.card import Criterion
-    from method_cards.catalog import Reference
     from method_cards.measurement import Quantity
     from method_cards.registry import Entry
     from method_cards.render.source import Source
@@ -27,8 +28,6 @@ BEFORE = ("What it measures", "Assumptions", "Cost", "Departures from the paper"
 
 KINDS = {"defect": "has the defect", "sound": "is sound", "confounded": "allows no verdict"}
 JUDGED_BY = {"exact": "its value", "mean": "the mean", "proportion": "the share of ones", "auc": "the AUC"}
-
-_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_:+-]*[A-Za-z0-9]")
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,7 @@ def check_page(entry: Entry, source: Source, files: MutableMapping[str, bytes]) 
     if isinstance(found, str):
         return render("broken_check.md.jinja", entry=entry, cause=found, trusts=shown, links=links)
     page = found.page()
+    references = source.catalog.references
     listed = parameters(found.model_json_schema())
     for trust in shown:
         for side in trust.sides:
@@ -67,9 +67,10 @@ def check_page(entry: Entry, source: Source, files: MutableMapping[str, bytes]) 
         entry=entry,
         check=found,
         claim=page.claim,
-        sections={name: cited(page.sections[name], source) for name in BEFORE if name in page.sections},
-        works=list(works(page.sections.get("Sources", ""), source)),
-        other_sources=cited(_without_keys(page.sections.get("Sources", ""), source), source),
+        needed=needs(found),
+        sections={name: cited(page.sections[name], references) for name in BEFORE if name in page.sections},
+        works=list(works(page.sections.get("Sources", ""), references)),
+        other_sources=cited(besides(page.sections.get("Sources", ""), references), references),
         parameters=listed,
         guides={item.guide for item in listed if item.guide in source.written},
         quantities=[(quantity, spread(quantity)) for quantity in found.quantities],
@@ -103,26 +104,6 @@ def binding(check: str, listed: Sequence[Parameter], gates: Sequence[str], shown
     return Binding("\n".join(lines), "" if first is None else first.name)
 
 
-def cited(text: str, source: Source) -> str:
-    """Text in which keys of the bibliography become author and year, with a link."""
-
-    def mark(found: re.Match[str]) -> str:
-        work = source.catalog.references.get(found[0])
-        if work is None:
-            return found[0]
-        return f"[{work.short}]({work.link})" if work.link else work.short
-
-    return _KEY.sub(mark, text)
-
-
-def works(text: str, source: Source) -> Iterator[Reference]:
-    """The works of the bibliography whose keys stand in a text, in order."""
-    for key in dict.fromkeys(_KEY.findall(text)):
-        work = source.catalog.references.get(key)
-        if work is not None:
-            yield work
-
-
 def spread(quantity: Quantity) -> str:
     """The range of a quantity for people."""
     low, high = quantity.range
@@ -131,12 +112,6 @@ def spread(quantity: Quantity) -> str:
     if math.isinf(high):
         return f"from {low:g}"
     return f"up to {high:g}" if math.isinf(low) else f"{low:g} to {high:g}"
-
-
-def _without_keys(text: str, source: Source) -> str:
-    """What the section says besides keys; empty where it only lists works."""
-    rest = _KEY.sub(lambda found: "" if found[0] in source.catalog.references else found[0], text)
-    return text if re.search(r"\w", rest) else ""
 
 
 def _criteria(name: str, criteria: Sequence[Criterion]) -> list[str]:

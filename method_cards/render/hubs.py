@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from method_cards.render.cards_index import cards_index
 from method_cards.render.needs import needs
 from method_cards.render.overview import Overview
 from method_cards.render.page import Links, render
@@ -79,11 +80,10 @@ class CheckRow:
 
 def hubs(source: Source) -> Iterator[tuple[str, str]]:
     """The path and the Markdown of each of these pages."""
+    yield "cards/index.md", cards_index(source)
     shared = {"cards": source.cards, "views": source.views}
-    families = [(family, list(items)) for family, items in groupby(source.cards, key=lambda loaded: loaded.family)]
     checks = [(family, list(items)) for family, items in groupby(_checks(source), key=lambda row: row.entry.family)]
     for path, template, context in (
-        ("cards/index.md", "cards.md.jinja", {"families": families}),
         ("subjects/index.md", "subjects.md.jinja", _subjects(source)),
         ("checks/index.md", "checks.md.jinja", {"families": checks}),
     ):

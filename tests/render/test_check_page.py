@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from pydantic import BaseModel, Field
+from rich.console import Console
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from method_cards import calibration, control_runs
@@ -21,10 +23,12 @@ from method_cards.catalog import LoadedCard
 from method_cards.control_runs import ControlRun, ControlRuns, Decision, KeptPictures
 from method_cards.measurement import Pictures
 from method_cards.registry import Registry
-from method_cards.render import separation, words
+from method_cards.render import separation, site, words
 from method_cards.render.check_page import check_page
 from method_cards.render.hubs import hubs
+from method_cards.render.needs import needs
 from method_cards.render.parameters import parameters
+from method_cards.render.show import print_check
 from method_cards.render.source import Source, source_from
 from method_cards.render.trust import trusts
 from method_cards.verdict import IntervalData, Outcome
@@ -205,7 +209,8 @@ def test_a_check_that_is_worse_than_promised_says_so(source: Source, detected: i
         ),
     )
     assert words.shortcoming(rates(source)) == said
-    for page in (page_of(source), index_of(source)):
+    card_page = site.pages(source)["cards/saliency-sanity.md"] if said else said
+    for page in (page_of(source), index_of(source), card_page):
         assert ("Worse than promised" in page) == bool(said)
         assert said in text(page)
 
@@ -274,6 +279,16 @@ def test_a_sound_control_stands_beside_one_with_the_defect(source: Source) -> No
     assert "does not explain the model" in text(page)
 
 
+def test_controls_are_shown_before_rates_are_known(source: Source) -> None:
+    """One run of each control says what the check is about, also where nobody has calibrated it."""
+    keep_runs(source)
+    (card(source).folder / calibration.FILE).unlink()
+    source._calibrations.clear()
+    page = page_of(source)
+    assert "mc-side-sound" in page
+    assert "Not calibrated: how often this check errs has not been measured." in text(page)
+
+
 def test_runs_of_other_criteria_are_not_shown(source: Source) -> None:
     """The page says so, and how to run the controls again."""
     keep_runs(source, digest="of other criteria")
@@ -306,6 +321,35 @@ def test_the_binding_can_be_put_into_a_card(source: Source) -> None:
     assert [item.measurement for item in bound.criteria] == ["similarity"]
     assert bound.criteria[0].at_most == 0.2
     assert bound.valid_if[0].confidence == 0.9
+
+
+def test_the_terminal_says_the_same() -> None:
+    """`method-cards show` prints the sentences of the page: rates, their lack, and works in full."""
+    bundled = source_from()
+    for check in ("attribution/completeness", "memorization/language-model-membership"):
+        output = io.StringIO()
+        print_check(bundled.registry.get(check), bundled.catalog, Console(file=output, width=400))
+        said, page = " ".join(output.getvalue().split()), text(page_of(bundled, check))
+        for trust in trusts(check, bundled):
+            assert trust.sentence in page
+            assert trust.sentence in said
+            assert trust.shortcoming in said
+        first = page[page.index("## Sources") + len("## Sources") :].split(" arxiv.org")[0].split(" doi.org")[0].strip()
+        assert first in said
+
+
+def test_what_a_check_needs_is_derived_and_declared() -> None:
+    """An explainer from its parameters, further data from its splits, the rest from its declaration; both pages say it."""
+    bundled = source_from()
+    for check, needed in (
+        ("attribution/completeness", ("an explainer",)),
+        ("influence/datamodel-score", ("data: train", "gradients", "trainings")),
+    ):
+        found = bundled.check(check)
+        assert not isinstance(found, str)
+        assert needs(found) == needed
+        assert f"needs {', '.join(needed)}" in text(page_of(bundled, check))
+        assert f"needs {' · '.join(needed)}" in text(index_of(bundled))
 
 
 def test_works_stand_in_full_with_their_link(source: Source) -> None:
