@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,23 @@ def test_every_entry_point_group_is_explained() -> None:
     guide = "\n".join(page.read_text(encoding="utf-8") for page in GUIDE)
     assert groups
     assert [group for group in groups if f"`{group}`" not in guide] == []
+
+
+def test_the_readme_counts_right() -> None:
+    """The numbers of checks and explainers in the README are those that there are."""
+    from method_checks.attribution.explainers import METHODS
+
+    checks = Counter(name.partition("/")[0] for name in PYPROJECT["project"]["entry-points"]["method_cards.checks"])
+    text = " ".join(TOP[0].read_text(encoding="utf-8").split())
+    for family, says in {
+        "attribution": "ask whether attribution maps can be trusted",
+        "memorization": "what a model remembers",
+        "influence": "what its data did to it",
+        "privacy": "whether a blur hides anybody",
+    }.items():
+        assert f"{checks.pop(family)} {says}" in text
+    assert not checks
+    assert f"{len(METHODS)} methods under one door" in text
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=named)
