@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -105,7 +106,7 @@ def test_another_device_gets_a_copy(parts: dict[str, Any]) -> None:
     assert not differences(before, state_of(subject.model))
     assert live._moved(subject, "cpu") is subject
     stuck = torch.nn.Linear(4, 3).eval()
-    stuck.lock = (number for number in ())  # type: ignore[assignment]  # a generator cannot be copied
+    stuck.lock = threading.Lock()  # type: ignore[assignment]  # it cannot be copied
     with pytest.raises(InputError, match=r"cannot be copied to meta.*move it there yourself"):
         live._moved(replace(subject, model=stuck), "meta")
 
