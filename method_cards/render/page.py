@@ -206,6 +206,7 @@ def environment() -> jinja2.Environment:
         "quantity": interval.label,
         "quantity_of": words.quantity,
         "draw_rate": rate_drawings.rate,
+        "shortcoming": words.shortcoming,
         "promised": {"detection": PROMISED_DETECTION, "false_alarm": PROMISED_FALSE_ALARMS},
         "Outcome": Outcome,
     }

@@ -146,7 +146,7 @@ def _criterion(result: CriterionResult, *, is_gate: bool) -> Markup:
     measured, limit = numbers(result)
     kind = ", a condition of this run" if is_gate else ""
     outcome = f"{words.SYMBOLS[result.outcome]} {words.word(result.outcome)}{kind}:"
-    source = f", from {shorten(result.source, MOST_CHARACTERS, placeholder=' …')}" if result.source else ""
+    source = f"; its source: {shorten(result.source, MOST_CHARACTERS, placeholder=' …')}" if result.source else ""
     said = map(harmless, (outcome, result.claim, measured, f"bound {limit}{source}"))
     text = Markup("<b>{}</b> {}<br><small>{}<br>{}</small>").format(*said)
     return Markup('<tr><td style="{s}">{t}</td><td style="{s}">{d}</td></tr>').format(

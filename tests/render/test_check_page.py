@@ -23,7 +23,7 @@ from method_cards.catalog import LoadedCard
 from method_cards.control_runs import ControlRun, ControlRuns, Decision, KeptPictures
 from method_cards.measurement import Pictures
 from method_cards.registry import Registry
-from method_cards.render import separation, words
+from method_cards.render import separation, site, words
 from method_cards.render.check_page import check_page
 from method_cards.render.hubs import hubs
 from method_cards.render.needs import needs
@@ -209,7 +209,8 @@ def test_a_check_that_is_worse_than_promised_says_so(source: Source, detected: i
         ),
     )
     assert words.shortcoming(rates(source)) == said
-    for page in (page_of(source), index_of(source)):
+    card_page = site.pages(source)["cards/saliency-sanity.md"] if said else said
+    for page in (page_of(source), index_of(source), card_page):
         assert ("Worse than promised" in page) == bool(said)
         assert said in text(page)
 
@@ -276,6 +277,16 @@ def test_a_sound_control_stands_beside_one_with_the_defect(source: Source) -> No
     assert len(pictures) == 2
     assert all(files[path].startswith(b"\x89PNG") for path in pictures)
     assert "does not explain the model" in text(page)
+
+
+def test_controls_are_shown_before_rates_are_known(source: Source) -> None:
+    """One run of each control says what the check is about, also where nobody has calibrated it."""
+    keep_runs(source)
+    (card(source).folder / calibration.FILE).unlink()
+    source._calibrations.clear()
+    page = page_of(source)
+    assert "mc-side-sound" in page
+    assert "Not calibrated: how often this check errs has not been measured." in text(page)
 
 
 def test_runs_of_other_criteria_are_not_shown(source: Source) -> None:

@@ -93,7 +93,7 @@ def test_a_failure_is_explained_whole(report: str) -> None:
         "95% interval",
         "the bound is ≤ 0.2",
         "The bound comes from: Adebayo et al. 2018, Fig. 4",
-        "On 120 runs with a known defect it found 98%",
+        "Of 120 subjects built with the defect it found 118",
         "What to do",
         "Use a method without modified backward rules",
         "explainer = IntegratedGradients(model)",
