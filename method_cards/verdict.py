@@ -164,7 +164,7 @@ class Verdict(_Data):
     card: str
     prescription: str
     """The slug within the card."""
-    level: str
+    level: str = Field(pattern=r"^((MUST|SHOULD)( NOT)?|MAY)$")
     statement: str
     outcome: Outcome
     reason: str
@@ -172,7 +172,7 @@ class Verdict(_Data):
     criteria: tuple[CriterionResult, ...] = ()
     gates: tuple[CriterionResult, ...] = ()
     """The conditions of the run itself (``valid_if``)."""
-    execution: int | None = None
+    execution: int | None = Field(default=None, ge=0)
     """Which execution of the record was judged; None for questions and for what did not run."""
     question: str = ""
     answer: Answer | None = None

@@ -256,7 +256,11 @@ class Overview:
 
     def item(self, verdict: Verdict) -> Item | None:
         """The standing verdict on the same prescription."""
-        return next((item for item in self.items if item.verdict.id == verdict.id), None)
+        return self._by_id.get(verdict.id)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Item]:
+        return {item.verdict.id: item for item in self.items}
 
     def loaded(self, card: str) -> LoadedCard | None:
         """A card, where it is still there."""
@@ -280,8 +284,15 @@ class Overview:
             return f"{outcome} in {found.runs} runs of this model in a row, since {found.since.started:%d %B %Y, %H:%M} UTC."
         return f"New: the run of this model before had {words.word(found.before)} here." if found.before else ""
 
+    @cached_property
+    def _by_card(self) -> dict[str, list[Item]]:
+        found: dict[str, list[Item]] = {}
+        for item in self.items:
+            found.setdefault(item.verdict.card, []).append(item)
+        return found
+
     def _group(self, card: str) -> Group:
-        mine = [item for item in self.items if item.verdict.card == card]
+        mine = self._by_card[card]
         checked = [
             item for item in mine if not item.verdict.question and item.verdict.outcome is not Outcome.NOT_APPLICABLE
         ]

@@ -45,6 +45,7 @@ class Source:
     directory_urls: bool = False
     written: frozenset[str] = frozenset()
     _calibrations: dict[str, Calibrations] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _checks: dict[str, type[Check] | str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _control_runs: dict[str, KeptRuns] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -75,10 +76,15 @@ class Source:
                     is_current=self.is_current(verdict.card, kept),
                 )
                 found.setdefault(verdict.id, judged)
-        known = {f"{loaded.card.id}/{item.id}": None for loaded in self.cards for item in loaded.card.prescriptions}
-        order = {name: number for number, name in enumerate(known)}
+        order = self._order
         decided = sorted(found.values(), key=lambda item: order.get(item.verdict.id, len(order)))
         return View(newest, tuple(decided), tuple(kept for kept, _ in reversed(runs)))
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        """Where each prescription stands among all."""
+        names = (f"{loaded.card.id}/{item.id}" for loaded in self.cards for item in loaded.card.prescriptions)
+        return {name: number for number, name in enumerate(names)}
 
     def is_current(self, card: str, kept: Record) -> bool:
         """Whether a card is still as it was when a run applied it."""
@@ -86,10 +92,12 @@ class Source:
 
     def check(self, check: str) -> type[Check] | str:
         """The class of a check, or why it cannot be had."""
-        try:
-            return self.registry.get(check).load()
-        except InputError as error:
-            return str(error)
+        if check not in self._checks:
+            try:
+                self._checks[check] = self.registry.get(check).load()
+            except InputError as error:
+                self._checks[check] = str(error)
+        return self._checks[check]
 
     def calibration(self, loaded: LoadedCard, slug: str) -> Rates:
         """How often the check of a prescription is right, and whether that was measured for its present criteria."""
@@ -113,10 +121,16 @@ class Source:
 
     def users(self, check: str) -> Iterator[tuple[LoadedCard, str, CheckBinding]]:
         """The prescriptions that a check verifies: their card, slug and binding."""
+        yield from self._users.get(check, ())
+
+    @cached_property
+    def _users(self) -> dict[str, list[tuple[LoadedCard, str, CheckBinding]]]:
+        found: dict[str, list[tuple[LoadedCard, str, CheckBinding]]] = {}
         for loaded in self.cards:
             for prescription in loaded.card.prescriptions:
-                if prescription.check is not None and prescription.check.id == check:
-                    yield loaded, prescription.id, prescription.check
+                if prescription.check is not None:
+                    found.setdefault(prescription.check.id, []).append((loaded, prescription.id, prescription.check))
+        return found
 
 
 @dataclass(frozen=True)
@@ -145,7 +159,14 @@ class View:
 
     def of_card(self, card: str) -> tuple[Judged, ...]:
         """The verdicts on the prescriptions of one card."""
-        return tuple(item for item in self.judged if item.verdict.card == card)
+        return self._by_card.get(card, ())
+
+    @cached_property
+    def _by_card(self) -> dict[str, tuple[Judged, ...]]:
+        found: dict[str, list[Judged]] = {}
+        for item in self.judged:
+            found.setdefault(item.verdict.card, []).append(item)
+        return {card: tuple(items) for card, items in found.items()}
 
 
 @dataclass(frozen=True)

@@ -454,7 +454,7 @@ def test_checks_are_sorted_by_what_is_known() -> None:
     """In a family the lower end of the detection rate decides; a check without rates comes last; the worst prescription counts."""
     bundled = source_from()
     page = index_of(bundled)
-    family = page[page.index("{#family-memorization}") : page.index("{#family-privacy}")]
+    family = page[page.index("{ #family-memorization }") : page.index("{ #family-privacy }")]
     lows = []
     for item in re.findall(r"<li>.*?</li>", family, flags=re.DOTALL):
         (check,) = re.findall(r">(memorization/[a-z-]+)</a>", item)

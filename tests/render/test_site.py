@@ -44,7 +44,7 @@ def text(html: str) -> str:
 
 def section(page: str, slug: str) -> str:
     """The part of a card's page about one prescription."""
-    return re.split(r"\n###? ", re.split(rf"\{{#{slug}[ }}]", page)[1])[0]
+    return re.split(r"\n###? ", re.split(rf"\{{ #{slug} ", page)[1])[0]
 
 
 def test_there_is_a_page_for_everything(pages: dict[str, str]) -> None:
