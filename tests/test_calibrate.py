@@ -162,7 +162,11 @@ def test_a_prescription_that_no_control_can_fail_is_refused(tmp_path: Path) -> N
 
 def test_prescriptions_of_one_measurement_are_decided_by_one_run_of_each_control(tmp_path: Path) -> None:
     """Alike ones are put together, defaults counted, each control runs once for all, and each is judged by its own criteria."""
-    bindings = [WANTED, scripted(criterion("ones", at_most=0.7), share=0.5), scripted(criterion("level", at_most=0.7), share=0.3)]
+    bindings = [
+        WANTED,
+        scripted(criterion("ones", at_most=0.7), share=0.5),
+        scripted(criterion("level", at_most=0.7), share=0.3),
+    ]
     loaded = toy_catalog(tmp_path, [prescription(f"p{place}", check=item) for place, item in enumerate(bindings)]).get(
         "toy-card"
     )
