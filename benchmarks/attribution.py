@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ from method_cards.subject import Subject, preserved
 GRADIENT = {"method": "gradient"}
 MULTIPLIED = {"method": "input-x-gradient"}
 SAMPLES = 64
+T = TypeVar("T")
 QUIET = {"disable_warnings": True, "display_progressbar": False}
 
 
@@ -329,8 +330,13 @@ def measured(check: Check, subject: Subject) -> None:
 
 def silent(peer: Peer, setting: Setting) -> None:
     """A peer without its messages; where it raises, so does the benchmark."""
+    silent_call(lambda: peer(setting))
+
+
+def silent_call(call: Callable[[], T]) -> T:
+    """A call without its messages."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        peer(setting)
+        return call()
 
 
 def spent(subject: Subject, way: Callable[[], object]) -> float:
