@@ -1,9 +1,10 @@
 """How often the suite and Quantus decide rightly on the controls. Run: ``python -m benchmarks.attribution_suite --decide``.
 
-Ours: the verdicts of a card's prescription, at its own settings, as its calibration counted them; only controls for 8 x 8 digits are counted.
-Quantus gives numbers and no verdict. So each of its measures, at its defaults, gets the best threshold that one could give it: the one with the
-largest difference of detection and false-alarm rate on the even seeds, in the direction that Quantus states. It is scored on the odd ones. What
-is compared is the mean over examples (and layers). For the three measures that take 50 or 200 draws fewer examples are measured, as printed.
+Ours: the verdicts of a card's prescription, at its own settings, as its calibration counted them; only controls for 8 x 8 digits count.
+Quantus gives numbers and no verdict. So each of its measures, at its defaults, gets the best threshold that one could give it: the
+one with the largest difference of detection and false-alarm rate on the even seeds, in the direction that Quantus states. It is scored
+on the odd ones. What is compared is the mean over examples (and layers). For the three measures that take 50 or 200 draws fewer examples
+are measured, as printed.
 """
 
 from __future__ import annotations
@@ -79,11 +80,11 @@ DECISIONS = (
 """The default subset of Faithfulness Correlation has 224 features; a digit has 64, of which a quarter is taken."""
 
 
-def decide(seeds: int) -> Iterator[str]:
+def decide(seeds: int, only: str = "") -> Iterator[str]:
     """A Markdown table, line by line: detection and false-alarm rates of both, with 95 % intervals."""
     yield "| Quantus, at its defaults | examples | controls, defects last | detection | false alarms | ours | detection | false alarms |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-    for decision in DECISIONS:
+    for decision in (each for each in DECISIONS if only in each.name):
         check, rates = ours(decision.prescription)
         chosen = [item for item in check.controls() if item.name in rates and on_digits(item)]
         scores = {item.name: np.array([scored(decision, item.build(seed)) for seed in range(seeds)]) for item in chosen}

@@ -126,11 +126,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--decide", action="store_true", help="count right and wrong decisions on the controls instead")
     parser.add_argument("--seeds", type=int, default=10, help="from how many seeds each control is built for Quantus")
+    parser.add_argument("--only", default="", help="with --decide: a part of the name of Quantus' measure")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     if options.decide:
-        for line in decide(options.seeds):
+        for line in decide(options.seeds, options.only):
             print(line, flush=True)
         return
     for network in options.networks:
