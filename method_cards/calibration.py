@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 FILE = "calibration.json"
 
+PROMISED_DETECTION = 0.9
+"""The least share of defects that a check has to find on its controls."""
+
+PROMISED_FALSE_ALARMS = 0.05
+"""The greatest share of sound controls that it may fail."""
+
 
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -112,6 +118,18 @@ class Calibration(_Data):
     def is_current(self, check_version: str, digest: str) -> bool:
         """Whether these rates hold for this version of the check and these criteria."""
         return (self.check_version, self.digest) == (check_version, digest)
+
+    @property
+    def misses_too_many(self) -> bool:
+        """Whether it finds less than is promised: of the defects alone, or together with what has to be refused."""
+        defects = [row for row in self.controls if row.kind == "defect"]
+        found, runs = sum(row.expected for row in defects), sum(row.runs for row in defects)
+        return min(self.detection.estimate, found / runs if runs else 1.0) < PROMISED_DETECTION
+
+    @property
+    def alarms_too_often(self) -> bool:
+        """Whether it gives more false alarms than is promised."""
+        return self.false_alarm.estimate > PROMISED_FALSE_ALARMS
 
     def of(self, control: Control) -> ControlRates | None:
         """The rates on this control; None where it was not run, or was another."""

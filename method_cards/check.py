@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,6 +24,10 @@ T = TypeVar("T")
 
 SECTIONS = ("What it measures", "Assumptions", "Cost", "Departures from the paper", "Sources")
 """The headings of a check's docstring, in order; the first paragraph is its claim."""
+
+
+Need: TypeAlias = Literal["gradients", "trainings", "checkpoints or a training", "a reference model"]
+"""What not every subject can give."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,9 @@ class Check(BaseModel, ABC):
 
     quantities: ClassVar[tuple[Quantity, ...]]
     """Everything that `measure` may yield."""
+
+    needs: ClassVar[tuple[Need, ...]] = ()
+    """What it asks of a subject beyond a model and data; what an explainer needs is the explainer's affair."""
 
     gates: ClassVar[tuple[str, ...]] = ()
     """Quantities that every prescription must bound under ``valid_if``: without them a verdict would mean nothing."""

@@ -212,6 +212,42 @@ def run(
 
 
 @app.command()
+def report(
+    subject: Annotated[
+        str | None,
+        typer.Argument(help="A subject of method-cards.yaml.", show_default="all subjects that have a record"),
+    ] = None,
+    run: Annotated[str, typer.Option("--run", help="The id of a run.", show_default="the newest")] = "",
+    html: Annotated[
+        Path | None, typer.Option(help="Write one HTML file that needs nothing else; - for standard output.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML; - for standard output.")] = None,
+    sarif: Annotated[Path | None, typer.Option(help="Write SARIF 2.1.0; - for standard output.")] = None,
+    format: FormatOption = "text",  # noqa: A002
+    project: ProjectOption = Path(),
+) -> None:
+    """Show a kept record again, as `run` printed it, or write it as HTML, JUnit XML or SARIF. Nothing is measured."""
+    from method_cards.errors import InputError
+    from method_cards.render import kept, reports
+
+    if run and subject is None:
+        raise InputError("--run needs the subject whose run it is: method-cards report SUBJECT --run ID")
+    loaded = _project(project)
+    source, found = kept.views(loaded, [subject] if subject else [], run)
+    written = {kind: path for kind, path in (("html", html), ("junit", junit), ("sarif", sarif)) if path is not None}
+    for kind, path in written.items():
+        text = reports.WRITERS[kind](source, [view for view, _ in found], loaded)
+        _write(path, text, quiet=Path("-") in written.values())
+    if written:
+        return
+    if format == "json":
+        _print_json([view.record.model_dump(mode="json") for view, _ in found])
+    for view, place in found if format == "text" else ():
+        cards = {card: source.catalog.get(card) for card in view.record.cards if card in source.catalog}
+        reports.print_record(view.record, _console(), cards=cards, path=place)
+
+
+@app.command()
 def build(
     markdown: Annotated[
         Path | None, typer.Option(help="Write plain Markdown here, for any site generator, and stop.")
@@ -365,6 +401,21 @@ def _library(project: Path, folders: Sequence[Path]) -> tuple[Catalog, Registry]
             Catalog.installed([loaded.folder / loaded.config.cards, *folders]) if folders else loaded.catalog
         ), loaded.registry
     return Catalog.installed(folders), Registry.installed()
+
+
+def _write(path: Path, text: str, *, quiet: bool) -> None:
+    """Write a report to a file, or to standard output; where that holds a report, messages go to standard error."""
+    from method_cards.errors import InputError
+
+    if path == Path("-"):
+        typer.echo(text, nl=False)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    typer.echo(f"wrote {path}", err=quiet)
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -28,7 +28,7 @@ from method_cards.verdict import CriterionResult, IntervalData, Outcome
 
 FILE = "controls.json"
 
-ROWS, COLUMNS, SIZE = 2, 5, 32
+ROWS, COLUMNS, SIZE = 2, 5, 16
 """How many examples and conditions are kept, and the greatest height and width: enough to see what the check is about."""
 
 LEVELS = 127

@@ -26,6 +26,10 @@ class MethodCardsError(Exception):
 class InputError(MethodCardsError):
     """Something that a person wrote or named is wrong; the message says what to do."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the message. What is wrong is in the cell, and no line of this package would help to find it."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -19,6 +19,7 @@ from method_cards.document import Document
 from method_cards.errors import DocumentError, InputError, Problem, did_you_mean
 from method_cards.lazy import torch
 from method_cards.randomness import seeded
+from method_cards.record import SUBJECT
 from method_cards.registry import Registry
 from method_cards.verdict import Answer, Waiver
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 FILE = "method-cards.yaml"
 
-SUBJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+SUBJECT_NAME = rf"^{SUBJECT}$"
 
 SubjectName = Annotated[str, StringConstraints(pattern=SUBJECT_NAME)]
 """Letters, digits, dots, hyphens and underscores: records are kept in a folder of this name."""

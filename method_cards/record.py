@@ -8,17 +8,17 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PrivateAttr, ValidationError
 
 from method_cards import display
 from method_cards.document import whole
-from method_cards.errors import InputError
+from method_cards.errors import CheckError, InputError
 from method_cards.measurement import Kind, Measurements, Pictures, Series
 from method_cards.verdict import Outcome, Verdict
 
@@ -32,12 +32,22 @@ PARTIAL = "-partial"
 RunStatus = Literal["complete", "interrupted"]
 ExecutionStatus = Literal["complete", "stopped_early", "interrupted", "timed_out", "errored"]
 
+SUBJECT = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""The form of a subject's id: its records lie in a folder of this name, and its page in a file."""
+
 _NUMBERS = re.compile(r"\[\n\s*(-?\d[^\[\]{}\"]*)\]")
 """A list of numbers that is broken over several lines."""
 
 
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As in pydantic, without what was derived from fields that may have changed."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(copied).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
 
 class SeriesData(_Data):
@@ -176,12 +186,18 @@ class Record(_Data):
     _repr_mimebundle_ = display.mimebundle
     __repr__ = __str__ = display.text
 
+    def __eq__(self, other: object) -> bool:
+        """A record is the same wherever it lies."""
+        return isinstance(other, Record) and super().__eq__(other.at(self._path))
+
+    __hash__ = None  # type: ignore[assignment]  # it holds mappings
+
     @property
     def path(self) -> Path | None:
         """Its ``record.json``, beside which its pictures lie; None for one that was never written nor read."""
         return self._path
 
-    def at(self, path: Path) -> Record:
+    def at(self, path: Path | None) -> Record:
         """The same record, known to lie there."""
         found = self.model_copy()
         found._path = path  # noqa: SLF001  (its own)
@@ -204,12 +220,16 @@ class Record(_Data):
     @property
     def idle_cards(self) -> tuple[str, ...]:
         """Cards that were asked for, whose checks all do not apply to the subject."""
-        asked = {card: [item for item in self.of_card(card) if not item.question] for card in self.cards}
-        return tuple(
-            card
-            for card, checked in asked.items()
-            if checked and all(item.outcome is Outcome.NOT_APPLICABLE for item in checked)
-        )
+        found: dict[str, set[bool]] = {}
+        for item in self.verdicts:
+            if not item.question:
+                found.setdefault(item.card, set()).add(item.outcome is Outcome.NOT_APPLICABLE)
+        return tuple(card for card in self.cards if found.get(card) == {True})
+
+    @cached_property
+    def by_id(self) -> dict[str, Verdict]:
+        """The verdicts by ``card/prescription``."""
+        return {verdict.id: verdict for verdict in self.verdicts}
 
     def of_card(self, card: str) -> list[Verdict]:
         """The verdicts about the prescriptions of one card, in the card's order."""
@@ -250,9 +270,26 @@ def read(path: Path) -> Record:
         InputError: The file is missing, is not a record, or is of a schema version that this release does not know.
     """
     try:
-        data = json.loads(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        found = Record.model_validate_json(content)
+    except ValidationError:
+        return _explained(path, content)
+    if "schema_version" not in found.model_fields_set:
+        return _explained(path, content)
+    if not re.fullmatch(SUBJECT, found.subject.id):
+        raise InputError(
+            f'{path}: the subject "{found.subject.id}" cannot name a page: use letters, digits, ".", "_", "-"'
+        )
+    return found.at(path)
+
+
+def _explained(path: Path, content: bytes) -> Record:
+    """Read what was refused again, piece by piece, to say why; the quick way does not tell a wrong version from a wrong field."""
+    try:
+        data = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON: {error}; delete the folder or run again") from error
     version = data.get("schema_version") if isinstance(data, dict) else None
@@ -261,7 +298,7 @@ def read(path: Path) -> Record:
             f"{path}: schema version {version!r} is not known; this release reads version {SCHEMA_VERSION}"
         )
     try:
-        return Record.model_validate(data).at(path)
+        return Record.model_validate(data).at(path)  # refused, since the quick way refused it
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -285,7 +322,10 @@ def read_pictures(folder: Path, data: PicturesData) -> Pictures:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: cannot be read as an array: {error}") from error
-    return Pictures(data.name, data.caption, data.columns, data.rows, values, data.signed)
+    try:
+        return Pictures(data.name, data.caption, data.columns, data.rows, values, data.signed)
+    except (CheckError, TypeError) as error:
+        raise InputError(f"{path}: does not hold the pictures that the record promises: {error}") from error
 
 
 def find(root: Path, subject: str | None = None) -> list[Path]:

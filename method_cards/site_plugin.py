@@ -14,11 +14,12 @@ from mkdocs.structure.files import File, Files
 from method_cards.answers import FILE as ANSWERS
 from method_cards.errors import InputError
 from method_cards.project import FILE, Project
-from method_cards.render import build, site
+from method_cards.render import board, build, site
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.livereload import LiveReloadServer
+    from mkdocs.structure.pages import Page
 
 
 class Options(Config):  # type: ignore[no-untyped-call]  # MkDocs annotates only parts of itself
@@ -48,7 +49,8 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
             PluginError: A card, a record or the project is wrong.
         """
         try:
-            made = site.build(self._source(config))
+            self._shown = self._source(config, frozenset(files.src_uris))
+            made = site.build(self._shown)
         except InputError as error:
             raise PluginError(str(error)) from error
         contents: dict[str, str | bytes] = {**made.pages, **made.files, **site.assets()}
@@ -56,6 +58,10 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
             if path not in files.src_uris:  # a page that a person wrote wins
                 files.append(File.generated(config, path, content=content))
         return files
+
+    def on_page_markdown(self, markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG002
+        """Put the board where a person's page asks for it."""
+        return board.fill(markdown, page.file.src_uri, self._shown)
 
     def on_serve(self, server: LiveReloadServer, config: MkDocsConfig, builder: object) -> LiveReloadServer:  # noqa: ARG002
         """Rebuild when a card, a record or an answer changes."""
@@ -69,16 +75,17 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
         file = path / FILE if path.is_dir() else path
         return file if self.config.project or file.is_file() else None
 
-    def _source(self, config: MkDocsConfig) -> site.Source:
+    def _source(self, config: MkDocsConfig, written: frozenset[str]) -> site.Source:
         project = self._project(config)
         if project is not None:
-            return build.source_of(Project.load(project), directory_urls=config.use_directory_urls)
+            return build.source_of(Project.load(project), directory_urls=config.use_directory_urls, written=written)
         root = _root(config)
         return site.source_from(
             [root / folder for folder in self.config.cards],
             root / self.config.records if self.config.records else None,
             cache=root / build.CACHE,
             directory_urls=config.use_directory_urls,
+            written=written,
         )
 
     def _watched(self, config: MkDocsConfig) -> list[Path]:

@@ -40,7 +40,13 @@ class Outcome(StrEnum):
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        ser_json_inf_nan="constants",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
 class IntervalData(_Data):
@@ -97,16 +103,22 @@ class Waiver(_Data):
     prescription: str
     """``card/prescription``."""
     reason: str = Field(min_length=1)
+    """Why this is acceptable for now."""
     expires: dt.date
+    """The last day on which it holds."""
     approved_by: str = ""
+    """Who decided."""
 
 
 class Answer(_Data):
     """What a person answered to a question of a card."""
 
     answer: str = Field(min_length=1)
+    """What is answered, in free text."""
     by: str = Field(min_length=1)
+    """Who answered."""
     on: dt.date
+    """On which day."""
     evidence: str = Field(min_length=1)
     """Where the evidence is: a path, a link, a ticket."""
     question: str = ""
@@ -164,7 +176,7 @@ class Verdict(_Data):
     card: str
     prescription: str
     """The slug within the card."""
-    level: str
+    level: str = Field(pattern=r"^((MUST|SHOULD)( NOT)?|MAY)$")
     statement: str
     outcome: Outcome
     reason: str
@@ -172,7 +184,7 @@ class Verdict(_Data):
     criteria: tuple[CriterionResult, ...] = ()
     gates: tuple[CriterionResult, ...] = ()
     """The conditions of the run itself (``valid_if``)."""
-    execution: int | None = None
+    execution: int | None = Field(default=None, ge=0)
     """Which execution of the record was judged; None for questions and for what did not run."""
     question: str = ""
     answer: Answer | None = None

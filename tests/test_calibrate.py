@@ -456,10 +456,10 @@ def test_kept_pictures_are_the_pictures_in_steps() -> None:
 def test_kept_pictures_are_small() -> None:
     """Large arrays become means of blocks, and of many columns a few are kept, the first and the last among them."""
     kept = control_runs.KeptPictures.of(pictures(size=100, columns=9))
-    assert kept.shape == (2, 5, 25, 25)
+    assert kept.shape == (2, 5, 14, 14)
     assert (kept.columns[0], kept.columns[-1]) == ("stage 0", "stage 8")
     strips = Pictures("maps", "x", ("a",), ("b",), np.ones((1, 1, 70), dtype=np.float32), (True,))
-    assert control_runs.KeptPictures.of(strips).pictures().values.shape == (1, 1, 23)
+    assert control_runs.KeptPictures.of(strips).pictures().values.shape == (1, 1, 14)
 
 
 @pytest.mark.parametrize(

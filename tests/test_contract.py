@@ -267,3 +267,7 @@ def test_it_states_its_cost(entry: Entry) -> None:
     check = default(entry)
     few, many = (check.passes(control(entry), count) for count in (10, 100))
     assert 0 < few.forward + few.backward < many.forward + many.backward
+    declared = " ".join(check.needs)
+    assert not many.trainings or "training" in declared, "a model is trained, and the check does not say so"
+    takes_gradients = many.backward and not many.trainings and "explainer" not in type(check).model_fields
+    assert not takes_gradients or "gradients" in declared, "gradients are taken, and the check does not say so"

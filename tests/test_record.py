@@ -68,7 +68,7 @@ def test_a_record_on_disk_can_be_read_again(tmp_path: Path) -> None:
     kept = made(executions=(execution(),))
     shown = pictures("maps")
     path = record.write(kept, tmp_path / "toy" / kept.id, [("0-maps.npy", shown.values)])
-    assert record.read(path) == kept
+    assert record.read(path) == kept.at(path)
     assert np.array_equal(record.read_pictures(path.parent, DATA).values, shown.values)
     assert sorted(item.name for item in path.parent.iterdir()) == ["0-maps.npy", "record.json"]
 

@@ -18,25 +18,36 @@ WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 48
 MOST_STORED = 3.0
 
+BELOW = 2.05
+"""Sets of so many bits for each parameter are below the capacity."""
+
+SMALLEST_OF_MORRIS = 500_000
+"""Parameters of the smallest models of which Morris et al. report a capacity."""
+
 HEAD = """# How many bits a small transformer holds
 
 Random strings have nothing in common, so whatever a model saves on them it has memorised. A transformer of {parameters:,} parameters
 (one layer, width 32, 64 tokens, strings of 32 tokens) was trained on sets of growing size. What it stored is the entropy of the
-strings, `N T log2 V`, less the bits that a code made from the trained model needs for them. Made by `python points.py` and
-`python capacity_page.py` in `examples/capacity`; the check [`memorization/capacity`](../checks/memorization/capacity.md) measures the
-same for your own model and recipe.
+strings, `N T log2 V`, less the bits that a code made from the trained model needs for them. Each row is one training, with seed {seed}.
+The check [`memorization/capacity`](../checks/memorization/capacity.md) measures the same for your own model and recipe. Made in
+`examples/capacity` by
+
+```console
+$ python points.py {points}
+$ python capacity_page.py
+```
 """
 
 TAIL = """
 The dashed line is a theorem, not a fit. To say which of its `N` strings is meant takes `log2 N` bits, and these cannot be saved: no
-model stores a larger share than `1 − log2 N / (T log2 V)`. The smallest sets come within {near:.1f} percentage points of it, so below
-the capacity everything is stored, and the count is right. Strings that were never trained on must not seem stored; in every row their
-bits are negative.
+model stores a larger share than `1 − log2 N / (T log2 V)`. The sets of at most two bits for each parameter come within {near:.2f}
+percentage points of it: below the capacity everything is stored, and the count is right. Strings that were never trained on must not
+seem stored: the model needs more bits for one than its entropy, so that in every row what it saves on them is negative.
 
 {plateau}
 
 Morris et al. 2025 report about 3.6 bits for each parameter, from models of half a million parameters and more. This page does not
-reach that, and does not contradict it: the model is 28 times smaller, and what it stores still rises with the number of steps. A
+reach that, and does not contradict it: the model is {smaller:.0f} times smaller, and what it stores still rises with the number of steps. A
 capacity is always that of a recipe, and a lower bound of what could be stored.
 """
 
@@ -46,10 +57,13 @@ def page(points: Sequence[Point]) -> str:
     near = max(
         100 * (limit(point) - point["memorized_bits"] / point["dataset_bits"])
         for point in points
-        if density(point) <= 1.5  # noqa: PLR2004
+        if density(point) <= BELOW
     )
-    tail = TAIL.format(near=near, plateau=plateau(points))
-    parts = [HEAD.format(parameters=points[0]["parameters"]), svg(points), "", table(points), tail]
+    parameters = points[0]["parameters"]
+    asked = " ".join(f"{point['strings']}:{point['steps']}" for point in points)
+    head = HEAD.format(parameters=parameters, points=asked, seed=points[0]["seed"])
+    tail = TAIL.format(near=near, plateau=plateau(points), smaller=SMALLEST_OF_MORRIS / parameters)
+    parts = [head, svg(points), "", table(points), tail]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -89,7 +103,7 @@ def plateau(points: Sequence[Point]) -> str:
 def table(points: Sequence[Point]) -> str:
     """A row for each training."""
     lines = [
-        "| steps | strings | bits / parameter | stored / parameter | share stored | largest share | bits of a held-out string | CPU s |",
+        "| steps | strings | bits / parameter | stored / parameter | share stored | largest share | bits saved on a new string | CPU s |",
         "| ---: " * 8 + "|",
     ]
     for point in points:

@@ -23,11 +23,21 @@ HEAD = """# Models that memorise beside models that do not
 
 Pairs of models of one architecture on the same data: the first of each pair is trained until it knows its examples by heart, the second is
 regularised. Each row is a prescription whose check was run on both, with the bounds of the cards and seed 0. Labels are noisy, and were
-made noisy before the split. Made by `method-cards run && python comparison.py` in `examples/memorization`.
+made noisy before the split. Made in `examples/memorization` by
+
+```console
+$ method-cards run  # exit status 1: the first of each pair fails
+$ python comparison.py
+```
 
 **✓** passed, **✗** failed, **~** inconclusive, **⊘** invalid (a condition of the check does not hold), **·** not applicable,
 **!** the check could not measure. Below each mark stands what decided it: the estimate with its confidence interval, and the bound.
 A passed check has found no fault of the kind that it looks for; it does not prove that there is none.
+
+Rows of `data-influence` and `error-slice-discovery` are not about memorisation: they ask whether a method that looks for wrong labels
+works on this model, and whether errors gather in a group. A thousand examples decide few of them. Regularised models may still fail where
+an attack has help: a reference model that shares the data's difficulty tells training texts from others after a few passes over
+them, though the likelihood alone does not.
 """
 
 
@@ -40,7 +50,7 @@ def page(project: Project, records: dict[str, Record]) -> str:
             continue
         pair = records[first], records[second]
         parts += [
-            f"## {first.partition('-')[0].capitalize()}\n",
+            f"## {pair[0].subject.title.partition(', ')[0]}\n",
             f"| prescription | {pair[0].subject.title} | {pair[1].subject.title} |",
             "| --- | --- | --- |",
             *(

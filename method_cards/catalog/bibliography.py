@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from method_cards.document import decode, read_bytes
@@ -17,6 +18,8 @@ FILE = "references.bib"
 
 _VENUES = ("journal", "booktitle", "howpublished", "publisher", "institution", "school", "organization")
 _MOST_AUTHORS = 8
+_LATEX = re.compile(r"[\\{}$~%&#^_`]|''|--")
+"""Any character that could mean something to LaTeX; a line without one is its own text."""
 _ARXIV_DOI = "10.48550/arxiv."
 _FORMS = {
     "doi": (re.compile(r"10\.\d{4,9}/\S+"), "10.48550/arXiv.1703.01365"),
@@ -144,10 +147,20 @@ def _wrong(reference: Reference) -> Iterator[str]:
 
 def _text(value: object) -> str:
     r"""LaTeX to letters: ``M{\"u}ller`` is Müller; mathematics stays between dollar signs."""
-    from pylatexenc.latex2text import LatexNodes2Text
+    line = _one_line(value)
+    if not _LATEX.search(line):
+        return line
+    reader, context = _latex()
+    return _one_line(reader.latex_to_text(line, latex_context=context))
 
-    text: str = LatexNodes2Text(math_mode="verbatim").latex_to_text(_one_line(value))
-    return _one_line(text)
+
+@cache
+def _latex() -> tuple[Any, Any]:
+    """What reads LaTeX, and the macros that it knows: dear to make."""
+    from pylatexenc.latex2text import LatexNodes2Text
+    from pylatexenc.latexwalker import get_default_latex_context_db
+
+    return LatexNodes2Text(math_mode="verbatim"), get_default_latex_context_db()
 
 
 def _one_line(value: object) -> str:

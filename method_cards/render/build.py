@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from method_cards.errors import InputError
-from method_cards.render import site
+from method_cards.render import board, site
 
 if TYPE_CHECKING:
     from method_cards.project import Project
@@ -16,7 +16,7 @@ CACHE = Path(".cache/method-cards/figures")
 """The folder that keeps drawings, within a project."""
 
 
-def source_of(project: Project, *, directory_urls: bool = False) -> site.Source:
+def source_of(project: Project, *, directory_urls: bool = False, written: frozenset[str] = frozenset()) -> site.Source:
     """What the pages of a project are made from."""
     return site.source_from(
         records=project.records,
@@ -24,6 +24,7 @@ def source_of(project: Project, *, directory_urls: bool = False) -> site.Source:
         registry=project.registry,
         cache=project.folder / CACHE,
         directory_urls=directory_urls,
+        written=written,
         answered=project.answered,
     )
 
@@ -33,14 +34,19 @@ def write_markdown(project: Project, folder: Path) -> int:
 
     Args:
         project: The project.
-        folder: Where they go; other files there are left alone.
+        folder: Where they go. Other files there are left alone, but for pages that ask for the board: it is filled in.
     """
-    made = site.build(source_of(project))
+    source = source_of(project)
+    made = site.build(source)
     files = {**{path: text.encode() for path, text in made.pages.items()}, **made.files, **site.assets()}
     for path, content in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
+    for page in sorted(folder.rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if board.MARK in text:
+            page.write_text(board.fill(text, page.relative_to(folder).as_posix(), source), encoding="utf-8")
     return len(files)
 
 

@@ -106,8 +106,11 @@ def card_pages(loaded: LoadedCard, source: Source, results: Results) -> dict[str
     """
     by_prescription: dict[str, list[Result]] = {}
     views = [view for view in source.views if view.of_card(loaded.card.id)]
+    slugs = {item.id for item in loaded.card.prescriptions}
     for view in views:
-        for result in results.of_card(view.of_card(loaded.card.id)):
+        for result in results.of_card(
+            [item for item in view.of_card(loaded.card.id) if item.verdict.prescription in slugs]
+        ):
             by_prescription.setdefault(result.verdict.prescription, []).append(result)
     for apart in LAYOUTS:
         pages = _pages(loaded, source, views, by_prescription, apart)

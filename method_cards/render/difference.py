@@ -146,7 +146,9 @@ def difference(now: Record, before: Record) -> Difference:
         added=() if is_partial(before) else added,
         gone=() if is_partial(now) else gone,
         apart=(len(added) if is_partial(before) else 0) + (len(gone) if is_partial(now) else 0),
-        expired=tuple(verdict for was, verdict in shared if verdict.waiver_expired and not was.waiver_expired),
+        expired=tuple(
+            verdict for was, verdict in shared if verdict.waiver_expired and was.waiver and not was.waiver_expired
+        ),
         cards=tuple(card for card, sha in now.cards.items() if before.cards.get(card, sha) != sha),
     )
 

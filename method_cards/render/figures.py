@@ -6,20 +6,26 @@ import hashlib
 import io
 import json
 import re
+import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from method_cards.render.markdown import visible
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE_VERSION = "6"
+STYLE_VERSION = "7"
 """Goes up when the same data would be drawn differently, so that no old drawing is taken from a cache."""
+
+LONGEST = 48
+"""How many characters a label may have."""
 
 INK = "#010203"
 """Stands for the colour of text until the drawing is done."""
@@ -35,6 +41,12 @@ HUES = ("#3b82c4", "#d97706", "#0f9b8e", "#9b6bd3", "#c2558f", "#7a8a3a")
 
 WIDTH, HEIGHT, POINT = 448, 196, 72
 """Of every drawing, in points; and how many there are to an inch."""
+
+MOST_MARKERS = 40
+"""With more points than this, a line has no markers: they would hide it."""
+
+HEAVY = 200
+"""With more points than this, a line is drawn as pixels, which weigh less."""
 
 MARKERS = "osD^vP"
 DASHES = ("-", "--", "-.", ":", "-", "--")
@@ -98,15 +110,25 @@ class Curve:
                 linewidth=1.1,
                 alpha=0.7,
                 linestyle=((0, (1, 2)), (0, (6, 2, 1, 2)))[number % 2],
-                label=label,
+                label=_short(label),
             )
         for number, line in enumerate(self.lines):
             hue = HUES[number % len(HUES)]
+            is_heavy = len(line.x) > HEAVY
             if any(low < high for low, high in zip(line.low, line.high, strict=True)):
-                axes.fill_between(line.x, line.low, line.high, color=hue, alpha=0.18, linewidth=0)
-            marker = MARKERS[number % len(MARKERS)]
+                axes.fill_between(line.x, line.low, line.high, color=hue, alpha=0.18, linewidth=0, rasterized=is_heavy)
+            marker = MARKERS[number % len(MARKERS)] if len(line.x) <= MOST_MARKERS else ""
             style = DASHES[number % len(DASHES)]
-            axes.plot(line.x, line.mean, color=hue, marker=marker, markersize=4.5, linestyle=style, label=line.label)
+            axes.plot(
+                line.x,
+                line.mean,
+                color=hue,
+                marker=marker,
+                markersize=4.5,
+                linestyle=style,
+                label=_short(line.label),
+                rasterized=is_heavy,
+            )
         positions = [value for value, _ in self.ticks] or sorted({x for line in self.lines for x in line.x})
         reach = 0.35 * min((b - a for a, b in pairwise(positions)), default=1.0)
         for bound in self.bounds:
@@ -121,7 +143,7 @@ class Curve:
                     solid_capstyle="butt",
                 )
             axes.annotate(
-                bound.text,
+                _short(bound.text),
                 (positions[-1] + reach if bound.at is None else bound.at + reach, bound.value),
                 xytext=(0, 3),
                 textcoords="offset points",
@@ -132,7 +154,7 @@ class Curve:
             slanted = sum(len(text) for _, text in self.ticks) > 60  # noqa: PLR2004  (what fits on a line)
             axes.set_xticks(
                 positions,
-                [text for _, text in self.ticks],
+                [_short(text) for _, text in self.ticks],
                 rotation=30 if slanted else 0,
                 ha="right" if slanted else "center",
             )
@@ -199,7 +221,7 @@ class Histogram:
         _beside(axes, mean, "mean", left=any(bound.value >= mean for bound in self.bounds))
         for bound in self.bounds:
             axes.axvline(bound.value, color=INK, linewidth=1.2, linestyle=(0, (5, 3)))
-            _beside(axes, bound.value, bound.text, left=bound.value < mean, bold=True)
+            _beside(axes, bound.value, _short(bound.text), left=bound.value < mean, bold=True)
         _finish(axes, self.name, "examples", (0, None))
 
 
@@ -235,7 +257,7 @@ class Drawer:
 
     def __call__(self, drawing: Drawing) -> Drawn:
         """The drawing as a file of its own."""
-        content = json.dumps([STYLE_VERSION, type(drawing).__name__, asdict(drawing)])
+        content = json.dumps([STYLE_VERSION, type(drawing).__name__, drawing], default=vars)
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
         svg = self._kept(f"{key}.svg", lambda: _svg(drawing, key))
         return Drawn(f"{key}.svg", svg.encode(), WIDTH, HEIGHT)
@@ -263,7 +285,9 @@ def _svg(drawing: Drawing, key: str) -> str:
         FigureCanvasSVG(figure)
         drawing.draw(figure)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # the reader's own font has it
+            figure.savefig(buffer, format="svg", transparent=True, dpi=110, metadata={"Date": None})
     return _lean(buffer.getvalue())
 
 
@@ -276,11 +300,8 @@ def _lean(svg: str) -> str:
     used = dict.fromkeys(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
     names = {name: f"m{number}" for number, name in enumerate(used)}
     svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", svg)
-    svg = re.sub(
-        r'(?:xlink:href="|href="|url\()#([^")]+)',
-        lambda found: found[0].replace("xlink:", "").replace(found[1], names[found[1]]),
-        svg,
-    )
+    svg = re.sub(r'(?:href="|url\()#([^")]+)', lambda found: found[0].replace(found[1], names[found[1]]), svg)
+    svg = svg.replace("xlink:href", "href")
     svg = svg.replace(INK, "currentColor")
     svg = re.sub(
         r"font: (bold |\d+ )?([\d.]+)px [^;\"]+",
@@ -317,14 +338,20 @@ def _attributes(found: re.Match[str]) -> str:
     return " ".join(f'{name.strip()}="{value.strip()}"' for name, value in pairs)
 
 
+def _short(text: str) -> str:
+    """A label that leaves room for the drawing: one line, of what can be seen."""
+    flat = " ".join(visible(text).split())
+    return flat if len(flat) <= LONGEST else f"{flat[: LONGEST - 1]}…"
+
+
 def _finish(axes: Axes, x_label: str, y_label: str, limits: tuple[float | None, float | None]) -> None:
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
+    axes.set_xlabel(_short(x_label))
+    axes.set_ylabel(_short(y_label))
     low, high = limits
     shown = axes.get_ylim()
     if low is not None and low < 0 and shown[0] > low / 2:
         low = 0 if shown[0] > -0.05 * (shown[1] - shown[0]) else shown[0]
-    if low is not None and high is not None:
+    if low is not None and high is not None and low < high:
         margin = 0.03 * (high - low)
         axes.set_ylim(low - (margin if low else 0), high + margin)
     elif low is not None:

@@ -100,7 +100,7 @@ def courses(judged: Iterable[Judged], runs: Sequence[Record]) -> list[Course]:
 def _points(judged: Judged, result: CriterionResult, runs: Sequence[Record]) -> Iterable[Point]:
     measured = judged.execution
     for place, run in enumerate(runs):
-        verdict = next((item for item in run.verdicts if item.id == judged.verdict.id), None)
+        verdict = run.by_id.get(judged.verdict.id)
         if verdict is None or verdict.outcome in MEANINGLESS:
             continue
         found = next((item for item in verdict.criteria if key(item) == key(result) and item.interval), None)
@@ -136,11 +136,9 @@ def standing(judged: Judged, runs: Sequence[Record]) -> Standing:
     """
     model = judged.record.subject.parameters_sha256
     told = [
-        (run, verdict.outcome)
+        (run, run.by_id[judged.verdict.id].outcome)
         for run in runs
-        if run.subject.parameters_sha256 == model
-        for verdict in run.verdicts
-        if verdict.id == judged.verdict.id
+        if run.subject.parameters_sha256 == model and judged.verdict.id in run.by_id
     ]
     since, count = judged.record, 0
     for run, outcome in reversed(told):

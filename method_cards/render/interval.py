@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from method_cards.judge import number
 from method_cards.verdict import Outcome
@@ -47,15 +47,22 @@ def label(result: CriterionResult) -> str:
     return f"{name} ({where})" if where else name
 
 
-def draw(result: CriterionResult) -> Markup:
-    """The drawing; empty where nothing was measured."""
+def draw(result: CriterionResult, scale: tuple[float, float] | None = None) -> Markup:
+    """The drawing; empty where nothing was measured.
+
+    Args:
+        result: What became of the criterion.
+        scale: From where to where the scale goes, where several drawings share one.
+    """
     if result.interval is None:
         return Markup()
-    low, high = domain(result)
+    low, high = scale or domain(result)
     parts = [*_allowed(result, low, high), *_scale(result, low, high), *_measured(result, low, high)]
-    return Markup(
-        '<svg class="mc-interval" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}" aria-label="{text}">{body}</svg>'
-    ).format(w=WIDTH, h=HEIGHT, text=finding(result), body=Markup().join(parts))
+    text = escape(finding(result))
+    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
+    return Markup(  # noqa: S704  (numbers, and text that was escaped)
+        f'<svg class="mc-interval" role="img" {size} aria-label="{text}">{"".join(parts)}</svg>'
+    )
 
 
 def domain(result: CriterionResult) -> tuple[float, float]:
@@ -77,27 +84,19 @@ def _x(value: float, low: float, high: float) -> float:
     return round(LEFT + (RIGHT - LEFT) * (value - low) / ((high - low) or 1.0), 1)
 
 
-def _allowed(result: CriterionResult, low: float, high: float) -> list[Markup]:
+def _allowed(result: CriterionResult, low: float, high: float) -> list[str]:
     start = LEFT if result.low_bound is None else _x(result.low_bound, low, high)
     end = RIGHT if result.high_bound is None else _x(result.high_bound, low, high)
     parts = [
-        Markup('<rect class="mc-allowed" x="{}" y="{}" width="{}" height="30"/>').format(
-            start, MIDDLE - 15, max(end - start, 1)
-        )
+        f'<rect class="mc-allowed" x="{start}" y="{MIDDLE - 15}" width="{max(end - start, 1)}" height="30"/>',
     ]
     if end - start > 70 and not _near(result, (start + end) / 2, low, high):  # noqa: PLR2004  (room for the word)
         parts.append(
-            Markup('<text class="mc-hint" x="{}" y="{}" text-anchor="middle">allowed</text>').format(
-                (start + end) / 2, MIDDLE - 4
-            )
+            f'<text class="mc-hint" x="{(start + end) / 2}" y="{MIDDLE - 4}" text-anchor="middle">allowed</text>'
         )
     for bound, x in ((result.low_bound, start), (result.high_bound, end)):
         if bound is not None:
-            parts.append(
-                Markup('<path class="mc-bound" d="M{x} {top}V{bottom}"/>').format(
-                    x=x, top=MIDDLE - 19, bottom=MIDDLE + 19
-                )
-            )
+            parts.append(f'<path class="mc-bound" d="M{x} {MIDDLE - 19}V{MIDDLE + 19}"/>')
             parts.append(_text(number(bound), x, HEIGHT - 4, "mc-bound-label"))
     return parts
 
@@ -107,38 +106,32 @@ def _near(result: CriterionResult, x: float, low: float, high: float) -> bool:
     return _x(result.interval.low, low, high) - 26 < x < _x(result.interval.high, low, high) + 26
 
 
-def _scale(result: CriterionResult, low: float, high: float) -> list[Markup]:
+def _scale(result: CriterionResult, low: float, high: float) -> list[str]:
     bounds = [_x(bound, low, high) for bound in (result.low_bound, result.high_bound) if bound is not None]
-    parts = [
-        Markup('<path class="mc-scale" d="M{a} {y}H{b}M{a} {t}v8M{b} {t}v8"/>').format(
-            a=LEFT, b=RIGHT, y=MIDDLE, t=MIDDLE - 4
-        )
-    ]
+    ends = MIDDLE - 4
+    parts = [f'<path class="mc-scale" d="M{LEFT} {MIDDLE}H{RIGHT}M{LEFT} {ends}v8M{RIGHT} {ends}v8"/>']
     for value, x in ((low, LEFT), (high, RIGHT)):
         if all(abs(x - bound) > 48 for bound in bounds):  # noqa: PLR2004  (room for two numbers)
             parts.append(_text(number(value), x, HEIGHT - 4, "mc-hint"))
     return parts
 
 
-def _measured(result: CriterionResult, low: float, high: float) -> list[Markup]:
+def _measured(result: CriterionResult, low: float, high: float) -> list[str]:
     interval = result.interval
     assert interval is not None
     start, middle, end = (_x(value, low, high) for value in (interval.low, interval.estimate, interval.high))
-    parts = []
+    parts: list[str] = []
     if end > start:
-        parts.append(
-            Markup('<path class="mc-bar" d="M{a} {y}H{b}M{a} {t}v14M{b} {t}v14"/>').format(
-                a=start, b=end, y=MIDDLE, t=MIDDLE - 7
-            )
-        )
+        ends = MIDDLE - 7
+        parts.append(f'<path class="mc-bar" d="M{start} {MIDDLE}H{end}M{start} {ends}v14M{end} {ends}v14"/>')
     marker = {Outcome.FAILED: "M{x} {y}m-5-5l10 10m0-10l-10 10", Outcome.INCONCLUSIVE: "M{x} {y}m-6 0l6-6l6 6l-6 6z"}
     circle = "M{x} {y}m-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z"
     path = marker.get(result.outcome, circle).format(x=middle, y=MIDDLE)
-    parts.append(Markup('<path class="mc-mark mc-mark-{}" d="{}"/>').format(result.outcome.value, path))
+    parts.append(f'<path class="mc-mark mc-mark-{result.outcome.value}" d="{path}"/>')
     parts.append(_text(number(interval.estimate), middle, MIDDLE - 20, "mc-estimate"))
     return parts
 
 
-def _text(text: str, x: float, y: float, kind: str) -> Markup:
+def _text(text: str, x: float, y: float, kind: str) -> str:
     anchor = "start" if x < LEFT + 24 else "end" if x > RIGHT - 24 else "middle"
-    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(kind, x, y, anchor, text)
+    return f'<text class="{kind}" x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'

@@ -46,22 +46,34 @@ _BLOCK_TAGS = _INLINE_TAGS | {
 }
 _ATTRIBUTES = {"a": {"href"}, "span": {"class"}, "div": {"class"}, "ol": {"start"}}
 _FENCE = "$$"
+_MOST_LINES = 200
+"""How long a formula may be; what never ends would be looked for again and again."""
 _OWN_CLASS = "arithmatex"
 _LINK = re.compile(r"^(https?://|mailto:|#[A-Za-z0-9_-]+$)")
 _MARKUP = re.compile(r"[\\`*_{}\[\]|~^$@:=<>]")
 _LOOK_ALIKES = {ord("<"): "\u2039", ord(">"): "\u203a", ord('"'): "\u201d"}
 _AMPERSAND = "\uff06"
 _ENTITY = re.compile(r"&(?=#?\w+;)")
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]")
+_TEMPLATE = re.compile(r"\{(?=[{%#])|\}(?<=[}%#]\})")
+_WORDS = re.compile(r"(?:[^\W\d_](?:[^\W_]|[ ,.;:=()%+/?'-])*)?")
+"""Text that CommonMark and HTML leave as it is: most texts of most cards, which need no parser then."""
 
 
 def block(text: str) -> Markup:
     """CommonMark with TeX as blocks of safe HTML, without a blank line, so that every site generator passes them through."""
+    flat = text.strip(" \n")
+    if flat and _WORDS.fullmatch(flat):
+        return Markup(f"<p>{flat}</p>")  # noqa: S704  (no character of it means anything)
     return _safe(_parser().render(text), _BLOCK_TAGS)
 
 
 def inline(text: str) -> Markup:
     """CommonMark with TeX as one line of safe HTML."""
-    return _safe(_parser().renderInline(" ".join(text.split())), _INLINE_TAGS)
+    flat = " ".join(text.split())
+    if _WORDS.fullmatch(flat):
+        return Markup(flat)  # noqa: S704  (no character of it means anything)
+    return _safe(_parser().renderInline(flat), _INLINE_TAGS)
 
 
 def cell(text: str) -> Markup:
@@ -84,8 +96,15 @@ def title(text: object) -> Markup:
 
 def metadata(text: object) -> str:
     """A title for a page's front matter, where generators print what stands there without escaping."""
-    flat = " ".join(str(text).split()).translate(_LOOK_ALIKES | dict(zip(map(ord, "{[}]"), "(())", strict=True)))
+    flat = " ".join(visible(str(text)).split()).translate(
+        _LOOK_ALIKES | dict(zip(map(ord, "{[}]"), "(())", strict=True))
+    )
     return _ENTITY.sub(_AMPERSAND, flat).replace("\\", "/")
+
+
+def visible(text: str) -> str:
+    """The text without characters that nobody sees and that do something: control characters, and those that turn what follows around."""
+    return _UNSEEN.sub("", text)
 
 
 def code(text: str) -> Markup:
@@ -127,7 +146,9 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
 
 def no_templates(html: Markup) -> Markup:
     """Break up ``{{``, ``{%`` and ``{#``, which template plugins of site generators would run."""
-    return Markup(re.sub(r"\{(?=[{%#])|(?<=[}%#])\}", lambda found: _entity(found[0]), html))  # noqa: S704  (only braces change)
+    if "{" not in html and "}" not in html:
+        return html
+    return Markup(_TEMPLATE.sub(lambda found: _entity(found[0]), html))  # noqa: S704  (only braces change)
 
 
 @cache
@@ -151,9 +172,10 @@ def _read_inline_tex(state: StateInline, silent: bool) -> bool:
 
 
 def _read_block_tex(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    lines = [state.getLines(line, line + 1, state.tShift[line], False).strip() for line in range(start, end)]
-    if not lines or not lines[0].startswith(_FENCE):
+    if not state.src.startswith(_FENCE, state.bMarks[start] + state.tShift[start]):
         return False
+    end = min(end, start + _MOST_LINES)
+    lines = [state.getLines(line, line + 1, state.tShift[line], False).strip() for line in range(start, end)]
     last = next(
         (number for number, line in enumerate(lines) if line.endswith(_FENCE) and (number or line != _FENCE)), None
     )

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 LEVELS = ("MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY")
 
-LARGE = 60
-"""From this many verdicts on, a page says each thing once and leaves the rest to the cards' pages: it stays small."""
-
 
 @dataclass(frozen=True)
 class Item:
@@ -162,7 +159,7 @@ class Overview:
         """The outcomes that occur, and for each level how often."""
         table = Counter((item.verdict.level, item.verdict.outcome) for item in self.items)
         outcomes = tuple(outcome for outcome in GRAVITY if outcome in self.view.outcomes)
-        levels = [level for level in LEVELS if any(item.verdict.level == level for item in self.items)]
+        levels = sorted({item.verdict.level for item in self.items}, key=_rank)
         return outcomes, [(level, [table[level, outcome] for outcome in outcomes]) for level in levels]
 
     @cached_property
@@ -171,10 +168,16 @@ class Overview:
         return tuple(self._group(card) for card in dict.fromkeys(item.verdict.card for item in self.items))
 
     @cached_property
+    def troubled(self) -> tuple[Group, ...]:
+        """Cards with verdicts that somebody has to look at, the gravest first."""
+        found = [group for group in self.groups if any(outcome in words.TROUBLE for outcome in group.outcomes)]
+        return tuple(sorted(found, key=lambda group: min(map(GRAVITY.index, group.outcomes))))
+
+    @cached_property
     def unanswered(self) -> tuple[Item, ...]:
         """Questions that wait for a person, MUSTs first."""
         found = [item for item in self.items if item.verdict.outcome is Outcome.UNANSWERED]
-        return tuple(sorted(found, key=lambda item: LEVELS.index(item.verdict.level)))
+        return tuple(sorted(found, key=lambda item: _rank(item.verdict.level)))
 
     @cached_property
     def answered(self) -> tuple[Item, ...]:
@@ -192,17 +195,16 @@ class Overview:
         """What says nothing about this subject."""
         return tuple(item for item in self.items if item.verdict.outcome is Outcome.NOT_APPLICABLE)
 
-    @property
-    def is_large(self) -> bool:
-        """Whether there are so many verdicts that each has to be brief."""
-        return len(self.items) > LARGE
+    def form(self, most: int | None = None, *, brief: bool = False) -> str:
+        """The YAML that answers the open questions, to be filled in.
 
-    @property
-    def form(self) -> str:
-        """The YAML that answers the open questions, to be filled in."""
+        Args:
+            most: How many of them; all where left out.
+            brief: Whether each takes one line.
+        """
         lines = ["subjects:", f"  {_key(self.record.subject.id)}:", "    answers:"]
-        for item in self.unanswered:
-            if self.is_large:
+        for item in self.unanswered[:most]:
+            if brief:
                 lines.append(f'      {item.verdict.id}: {{answer: "", by: "", on: YYYY-MM-DD, evidence: ""}}')
                 continue
             asked = " ".join(words.clean(item.verdict.question).split())
@@ -254,7 +256,11 @@ class Overview:
 
     def item(self, verdict: Verdict) -> Item | None:
         """The standing verdict on the same prescription."""
-        return next((item for item in self.items if item.verdict.id == verdict.id), None)
+        return self._by_id.get(verdict.id)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Item]:
+        return {item.verdict.id: item for item in self.items}
 
     def loaded(self, card: str) -> LoadedCard | None:
         """A card, where it is still there."""
@@ -278,8 +284,15 @@ class Overview:
             return f"{outcome} in {found.runs} runs of this model in a row, since {found.since.started:%d %B %Y, %H:%M} UTC."
         return f"New: the run of this model before had {words.word(found.before)} here." if found.before else ""
 
+    @cached_property
+    def _by_card(self) -> dict[str, list[Item]]:
+        found: dict[str, list[Item]] = {}
+        for item in self.items:
+            found.setdefault(item.verdict.card, []).append(item)
+        return found
+
     def _group(self, card: str) -> Group:
-        mine = [item for item in self.items if item.verdict.card == card]
+        mine = self._by_card[card]
         checked = [
             item for item in mine if not item.verdict.question and item.verdict.outcome is not Outcome.NOT_APPLICABLE
         ]
@@ -291,6 +304,11 @@ class Overview:
             tuple(ordered),
             tuple(item.verdict.outcome for item in mine),
         )
+
+
+def _rank(level: str) -> tuple[int, str]:
+    """Levels in their order; what no card may say, but a record does, comes last."""
+    return LEVELS.index(level) if level in LEVELS else len(LEVELS), level
 
 
 def _expiry(verdict: Verdict) -> object:

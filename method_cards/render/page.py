@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
+from method_cards.calibration import PROMISED_DETECTION, PROMISED_FALSE_ALARMS
 from method_cards.judge import number
-from method_cards.render import history, interval, markdown, words
+from method_cards.render import history, interval, markdown, rate_drawings, words
 from method_cards.render.charts import spoken
 from method_cards.render.results import GRAVITY, STATES
 from method_cards.verdict import Outcome
@@ -39,6 +40,7 @@ MEANING = {
 }
 
 
+@cache
 def chip(outcome: Outcome, text: str = "") -> Markup:
     """A verdict as a word with an icon; the style sheet adds the icon and the colour."""
     return Markup('<span class="mc-chip mc-{}">{}</span>').format(outcome.value, text or spoken(outcome.value))
@@ -68,6 +70,7 @@ def tally(outcomes: Iterable[Outcome]) -> str:
     return ", ".join(f"{listed.count(outcome)} {spoken(outcome.value)}" for outcome in GRAVITY if outcome in listed)
 
 
+@cache
 def level(text: str) -> Markup:
     """The level of a prescription as a badge."""
     return Markup('<span class="mc-level mc-level-{}">{}</span>').format(text.partition(" ")[0].lower(), text)
@@ -79,10 +82,13 @@ def probability(value: float) -> str:
 
 
 def anchor(name: str, label: str = "") -> Markup:
-    """The mark that gives a heading its place, and its words in the table of contents: an attribute list, which most generators know."""
+    """The mark that gives a heading its place, and its words in the table of contents: an attribute list, which most generators know.
+
+    It begins with a space: what begins as Jinja's comments do would be lost where a template plugin reads the page.
+    """
     place = re.sub(r"[^A-Za-z0-9_-]", "", name)
     said = Markup(' data-toc-label="{}"').format(markdown.title(label)) if label else ""
-    return Markup("{{#{}{}}}").format(place, said)
+    return Markup("{{ #{}{} }}").format(place, said)
 
 
 def share(data: IntervalData) -> str:
@@ -93,6 +99,11 @@ def share(data: IntervalData) -> str:
 def percent(data: IntervalData) -> str:
     """A rate with its interval, in percent."""
     return f"{data.estimate:.0%} ({data.confidence:.0%} interval {data.low:.0%} to {data.high:.0%})"
+
+
+def percent_in_short(data: IntervalData) -> str:
+    """The same where it is clear that the range is an interval."""
+    return f"{data.estimate:.0%} ({100 * data.low:.0f} to {data.high:.0%})"
 
 
 _HEADINGS = {
@@ -110,9 +121,22 @@ def heading(slug: str) -> str:
 
 
 def html(text: str) -> Markup:
-    """A piece of a page as one block of HTML: without blank lines or indentation, which Markdown would read."""
-    lines = [line.strip() for line in markdown.no_templates(Markup(text)).splitlines()]  # noqa: S704  (as below)
-    return Markup("\n\n" + "\n".join(line for line in lines if line) + "\n\n")  # noqa: S704  (made by an escaping template)
+    """A piece of a page as one block of HTML that Markdown leaves alone.
+
+    No line is blank, indented, or begins with anything but a tag: extensions of site generators look for fences and the like
+    at the start of every line, even within an attribute, and text from a record may hold line breaks.
+    """
+    lines: list[str] = []
+    for line in str(markdown.no_templates(Markup(text))).splitlines():  # noqa: S704  (as below)
+        piece = line.strip()
+        if piece and (not lines or _TAG.match(piece)):
+            lines.append(piece)
+        elif piece:
+            lines[-1] += f" {piece}"
+    return Markup("\n\n" + "\n".join(lines) + "\n\n")  # noqa: S704  (made by an escaping template)
+
+
+_TAG = re.compile(r"</?[a-z]")
 
 
 class Links:
@@ -181,6 +205,7 @@ def environment() -> jinja2.Environment:
         "compact": words.value,
         "number": number,
         "percent": percent,
+        "in_short": percent_in_short,
         "share": share,
         "probability": probability,
         "duration": words.duration,
@@ -197,6 +222,10 @@ def environment() -> jinja2.Environment:
         "draw_course": history.draw,
         "tally": tally,
         "quantity": interval.label,
+        "quantity_of": words.quantity,
+        "draw_rate": rate_drawings.rate,
+        "shortcoming": words.shortcoming,
+        "promised": {"detection": PROMISED_DETECTION, "false_alarm": PROMISED_FALSE_ALARMS},
         "Outcome": Outcome,
     }
     return found
@@ -204,5 +233,5 @@ def environment() -> jinja2.Environment:
 
 def render(template: str, **context: Any) -> str:
     """A page as Markdown."""
-    text = environment().get_template(template).render(**context)
+    text = markdown.visible(environment().get_template(template).render(**context))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

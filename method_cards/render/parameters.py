@@ -4,7 +4,31 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FEW = 3
+"""So many objects to choose from stand in a type itself; more are listed apart, one in a line."""
+
+GUIDE = "guide"
+"""Under this key a schema may name the page that describes what there is to choose from."""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One of the objects that a parameter may be.
+
+    Attributes:
+        name: How it is called in YAML: ``{method: lime}``.
+        meaning: The first sentence of its documentation; empty where it has none.
+        fields: Its own parameters, as ``name: type = default``.
+    """
+
+    name: str
+    meaning: str
+    fields: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -13,11 +37,12 @@ class Parameter:
 
     Attributes:
         name: As it stands under ``with:``.
-        type: For people: ``number``, ``"zeros" | "minimum" | number``, ``one of the options``.
+        type: For people: ``number``, ``"zeros" | "minimum" | number``, ``one of 22, told apart by method``.
         default: The value where it is left out.
         is_required: Whether it must be given.
         meaning: One sentence; empty where the check gives none.
-        options: For a choice between objects, each with its own parameters.
+        alternatives: For a choice between objects, each with its own parameters.
+        guide: The page that describes them, within the pages that people write; empty where the check names none.
     """
 
     name: str
@@ -25,7 +50,8 @@ class Parameter:
     default: Any
     is_required: bool
     meaning: str
-    options: tuple[str, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    guide: str = ""
 
 
 def parameters(schema: dict[str, Any]) -> list[Parameter]:
@@ -39,7 +65,8 @@ def parameters(schema: dict[str, Any]) -> list[Parameter]:
             part.get("default"),
             name in required,
             part.get("description", ""),
-            _options(part, definitions),
+            tuple(_alternative(choice, definitions) for choice in _objects(part, definitions)),
+            next((str(piece[GUIDE]) for piece in _parts(part, definitions) if GUIDE in piece), ""),
         )
         for name, part in schema.get("properties", {}).items()
     ]
@@ -49,6 +76,9 @@ def _type(part: dict[str, Any], definitions: dict[str, Any]) -> str:
     part = _resolved(part, definitions)
     choices = part.get("anyOf") or part.get("oneOf")
     if choices:
+        tag = part.get("discriminator", {}).get("propertyName", "")
+        if tag and len(choices) > FEW:
+            return f"one of {len(choices)}, told apart by {tag}"
         return " | ".join(dict.fromkeys(_type(choice, definitions) for choice in choices))
     if "const" in part:
         return json.dumps(part["const"])
@@ -56,7 +86,8 @@ def _type(part: dict[str, Any], definitions: dict[str, Any]) -> str:
         return " | ".join(json.dumps(item) for item in part["enum"])
     kind = str(part.get("type", "anything"))
     if kind == "array":
-        return f"list of {_type(part.get('items', {}), definitions)}"
+        items = _type(part.get("items", {}), definitions)
+        return f"list of {items}" if " | " not in items else f"list of ({items})"
     if kind == "object":
         return _named(part) or "mapping"
     return {"string": "text", "null": "none", "boolean": "true | false"}.get(kind, kind) + _limits(part)
@@ -68,29 +99,28 @@ def _limits(part: dict[str, Any]) -> str:
     return f" ({', '.join(found)})" if found else ""
 
 
-def _options(part: dict[str, Any], definitions: dict[str, Any]) -> tuple[str, ...]:
+def _parts(part: dict[str, Any], definitions: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A type and all that it is a choice between or a list of."""
     part = _resolved(part, definitions)
-    choices = [_resolved(choice, definitions) for choice in part.get("anyOf", part.get("oneOf", [part]))]
-    nested = [
-        option
-        for choice in choices
-        if choice.get("anyOf") or choice.get("oneOf")
-        for option in _options(choice, definitions)
-    ]
-    objects = [choice for choice in choices if choice.get("properties")]
-    return (
-        *nested,
-        *(f"{_named(choice)}: {_fields(choice, definitions)}" for choice in objects if _fields(choice, definitions)),
-    )
+    yield part
+    for choice in (*part.get("anyOf", ()), *part.get("oneOf", ()), *([part["items"]] if "items" in part else ())):
+        yield from _parts(choice, definitions)
 
 
-def _fields(part: dict[str, Any], definitions: dict[str, Any]) -> str:
-    found = []
+def _objects(part: dict[str, Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    return [piece for piece in _parts(part, definitions) if piece.get("properties")]
+
+
+def _alternative(part: dict[str, Any], definitions: dict[str, Any]) -> Alternative:
+    meaning = " ".join(str(part.get("description", "")).partition("\n\n")[0].split())
+    return Alternative(_named(part), meaning.partition(". ")[0].removesuffix("."), tuple(_fields(part, definitions)))
+
+
+def _fields(part: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
     for name, item in part["properties"].items():
         if "const" not in item:
             default = f" = {json.dumps(item['default'])}" if "default" in item else ""
-            found.append(f"{name}: {_type(item, definitions)}{default}")
-    return ", ".join(found)
+            yield f"{name}: {_type(item, definitions)}{default}"
 
 
 def _named(part: dict[str, Any]) -> str:

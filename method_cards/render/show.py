@@ -11,6 +11,7 @@ from rich.table import Table
 
 from method_cards.render import words
 from method_cards.render.parameters import parameters
+from method_cards.render.sources import besides, works
 from method_cards.render.summary import calibrated_count, card_cost, check_title, one_line, users
 from method_cards.render.terminal import THEME, Writer
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from method_cards.check import Check
     from method_cards.measurement import Quantity
     from method_cards.registry import Entry, Registry
+
+SOURCES = "Sources"
+"""The section of a check's docstring that names works by their keys; it comes last, each work in full."""
 
 WIDE = 110
 """From this width on, the list says what a card or check costs."""
@@ -96,7 +100,7 @@ def print_card(loaded: LoadedCard, console: Console) -> None:
 
 
 def print_check(entry: Entry, catalog: Catalog, console: Console) -> None:
-    """Print a check: its claim and documentation, parameters, quantities, controls, error rates."""
+    """Print a check in the order of its page: claim, documentation, parameters, quantities, controls, error rates, sources."""
     with console.use_theme(THEME):
         writer = Writer(console)
         check = entry.load()
@@ -106,8 +110,9 @@ def print_check(entry: Entry, catalog: Catalog, console: Console) -> None:
         writer.blank()
         console.print(writer.prose(page.claim))
         for heading, text in page.sections.items():
-            writer.heading(heading)
-            console.print(writer.prose(text))
+            if heading != SOURCES:
+                writer.heading(heading)
+                console.print(writer.prose(text))
         writer.heading("Parameters", "under `with:` in a card")
         _parameters(writer, check)
         writer.heading("Quantities", "that criteria of cards bound")
@@ -119,13 +124,21 @@ def print_check(entry: Entry, catalog: Catalog, console: Console) -> None:
             indent=0,
             label=10,
         )
-        writer.heading("Error rates")
+        writer.heading("How often it is right", "on these controls")
         using = list(users(catalog, entry.id))
         if not using:
-            writer.line("No card uses this check, so there are no criteria to measure error rates of.")
+            writer.line("No card uses this check, so there are no criteria whose error rates could be measured.")
         for loaded, prescription in using:
-            writer.line(writer.text(f"{loaded.card.id}/{prescription.id}", "bold"))
-            writer.line(words.calibrated(loaded, prescription, check.version)[1], indent=2)
+            taken = f", as in {prescription.checked_as}" if prescription.checked_as else ""
+            writer.line(writer.text(f"{loaded.card.id}/{prescription.id}", "bold"), writer.text(taken, "dim"))
+            if not taken:
+                writer.line(words.calibrated(loaded, prescription, check.version)[1], indent=2)
+        writer.heading(SOURCES)
+        text = page.sections.get(SOURCES, "")
+        if more := besides(text, catalog.references):
+            console.print(writer.prose(more))
+        for work in works(text, catalog.references):
+            writer.line(work.format() + (f" {work.link}" if work.link else ""))
 
 
 def _prescription(writer: Writer, loaded: LoadedCard, prescription: Prescription) -> None:
@@ -203,8 +216,8 @@ def _parameters(writer: Writer, check: type[Check]) -> None:
         )
         if item.meaning:
             writer.line(item.meaning, indent=4)
-        for option in item.options:
-            writer.line(option, style="dim", indent=4)
+        for one in item.alternatives:
+            writer.line(f"{one.name}: {', '.join(one.fields)}" if one.fields else one.name, style="dim", indent=4)
 
 
 def _quantity(writer: Writer, quantity: Quantity, *, is_gate: bool) -> None:

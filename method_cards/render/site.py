@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from method_cards.errors import InputError
 from method_cards.render.card_page import card_pages
 from method_cards.render.check_page import check_page
 from method_cards.render.figures import Drawer
@@ -48,8 +49,11 @@ def build(source: Source) -> Site:
     for loaded in source.cards:
         found |= card_pages(loaded, source, results)
     found |= {f"subjects/{view.record.subject.id}.md": subject_page(view, source) for view in source.views}
-    found |= {f"checks/{entry.id}.md": check_page(entry, source) for entry in source.registry}
-    return Site({**dict(hubs(source)), **found}, results.files)
+    found |= {f"checks/{entry.id}.md": check_page(entry, source, results.files) for entry in source.registry}
+    lists = dict(hubs(source))
+    if taken := lists.keys() & found.keys():
+        raise InputError(f'{min(taken)} is the page that lists all: nothing can be called "index"')
+    return Site({**lists, **found}, results.files)
 
 
 def pages(source: Source) -> dict[str, str]:

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from method_cards import calibration, record
+from method_cards import calibration, control_runs, record
 from method_cards.catalog import Catalog
 from method_cards.errors import InputError
 from method_cards.registry import Registry
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from method_cards.card import CheckBinding
     from method_cards.catalog import LoadedCard
     from method_cards.check import Check
+    from method_cards.control_runs import KeptRuns
     from method_cards.record import Execution, Record
     from method_cards.verdict import Outcome, Verdict
 
@@ -34,6 +35,7 @@ class Source:
         records: Records, several for a subject perhaps, each with the folder that holds its pictures.
         cache: The folder that keeps drawings; None to draw each time.
         directory_urls: Whether the site generator serves ``cards/x.md`` as ``cards/x/`` rather than as ``cards/x.html``.
+        written: Pages that people wrote and generated ones may link to, by path.
     """
 
     catalog: Catalog
@@ -41,7 +43,10 @@ class Source:
     records: Sequence[tuple[Record, Path]] = ()
     cache: Path | None = None
     directory_urls: bool = False
+    written: frozenset[str] = frozenset()
     _calibrations: dict[str, Calibrations] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _checks: dict[str, type[Check] | str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _control_runs: dict[str, KeptRuns] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def cards(self) -> tuple[LoadedCard, ...]:
@@ -68,23 +73,31 @@ class Source:
                     kept,
                     folder,
                     is_earlier=kept is not newest,
-                    is_current=self._is_current(verdict.card, kept),
+                    is_current=self.is_current(verdict.card, kept),
                 )
                 found.setdefault(verdict.id, judged)
-        known = {f"{loaded.card.id}/{item.id}": None for loaded in self.cards for item in loaded.card.prescriptions}
-        order = {name: number for number, name in enumerate(known)}
+        order = self._order
         decided = sorted(found.values(), key=lambda item: order.get(item.verdict.id, len(order)))
         return View(newest, tuple(decided), tuple(kept for kept, _ in reversed(runs)))
 
-    def _is_current(self, card: str, kept: Record) -> bool:
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        """Where each prescription stands among all."""
+        names = (f"{loaded.card.id}/{item.id}" for loaded in self.cards for item in loaded.card.prescriptions)
+        return {name: number for number, name in enumerate(names)}
+
+    def is_current(self, card: str, kept: Record) -> bool:
+        """Whether a card is still as it was when a run applied it."""
         return card in self.catalog and kept.cards.get(card) == self.catalog.get(card).document.sha256
 
     def check(self, check: str) -> type[Check] | str:
         """The class of a check, or why it cannot be had."""
-        try:
-            return self.registry.get(check).load()
-        except InputError as error:
-            return str(error)
+        if check not in self._checks:
+            try:
+                self._checks[check] = self.registry.get(check).load()
+            except InputError as error:
+                self._checks[check] = str(error)
+        return self._checks[check]
 
     def calibration(self, loaded: LoadedCard, slug: str) -> Rates:
         """How often the check of a prescription is right, and whether that was measured for its present criteria."""
@@ -100,12 +113,24 @@ class Source:
         version = "" if isinstance(check, str) else check.version
         return Rates(found, current=found.is_current(version, calibration.digest(binding)))
 
+    def control_runs(self, loaded: LoadedCard) -> KeptRuns:
+        """One run of each control of a card's checks."""
+        if loaded.card.id not in self._control_runs:
+            self._control_runs[loaded.card.id] = control_runs.read(loaded.folder)
+        return self._control_runs[loaded.card.id]
+
     def users(self, check: str) -> Iterator[tuple[LoadedCard, str, CheckBinding]]:
         """The prescriptions that a check verifies: their card, slug and binding."""
+        yield from self._users.get(check, ())
+
+    @cached_property
+    def _users(self) -> dict[str, list[tuple[LoadedCard, str, CheckBinding]]]:
+        found: dict[str, list[tuple[LoadedCard, str, CheckBinding]]] = {}
         for loaded in self.cards:
             for prescription in loaded.card.prescriptions:
-                if prescription.check is not None and prescription.check.id == check:
-                    yield loaded, prescription.id, prescription.check
+                if prescription.check is not None:
+                    found.setdefault(prescription.check.id, []).append((loaded, prescription.id, prescription.check))
+        return found
 
 
 @dataclass(frozen=True)
@@ -134,7 +159,14 @@ class View:
 
     def of_card(self, card: str) -> tuple[Judged, ...]:
         """The verdicts on the prescriptions of one card."""
-        return tuple(item for item in self.judged if item.verdict.card == card)
+        return self._by_card.get(card, ())
+
+    @cached_property
+    def _by_card(self) -> dict[str, tuple[Judged, ...]]:
+        found: dict[str, list[Judged]] = {}
+        for item in self.judged:
+            found.setdefault(item.verdict.card, []).append(item)
+        return {card: tuple(items) for card, items in found.items()}
 
 
 @dataclass(frozen=True)
@@ -183,6 +215,7 @@ def source_from(
     registry: Registry | None = None,
     cache: Path | None = None,
     directory_urls: bool = False,
+    written: frozenset[str] = frozenset(),
     answered: Callable[[Record], Record] = lambda kept: kept,
 ) -> Source:
     """Gather what pages show from folders.
@@ -194,6 +227,7 @@ def source_from(
         registry: The checks, where they were found already.
         cache: The folder that keeps drawings.
         directory_urls: Whether the site generator serves ``cards/x.md`` as ``cards/x/``.
+        written: Pages that people wrote, which generated ones may link to.
         answered: Adds to a record the answers that were given since its run.
 
     Raises:
@@ -206,6 +240,7 @@ def source_from(
         records=tuple((answered(record.read(path)), path.parent) for path in _recent(kept)),
         cache=cache,
         directory_urls=directory_urls,
+        written=written,
     )
 
 

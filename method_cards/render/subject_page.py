@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from method_cards.render import words
@@ -12,11 +14,33 @@ if TYPE_CHECKING:
     from method_cards.render.source import Source, View
     from method_cards.verdict import Verdict
 
-MOST = (12, 8)
-"""How many verdicts that somebody has to look at are shown at length, and how many where there are many; the tables have them all."""
 
-MOST_COURSES = (24, 10)
-"""How many measurements are drawn over the runs, and how many where there are many verdicts; the gravest come first."""
+@dataclass(frozen=True)
+class Most:
+    """How much a page shows of each thing, so that it stays small; what is left out is counted, and stands on the cards' pages.
+
+    Attributes:
+        verdicts: Up to how many verdicts this holds.
+        wrong: Verdicts that somebody has to look at, at length.
+        courses: Measurements that are drawn over the runs.
+        rows: Changes, questions, checks and the like, of each kind.
+        cards: Cards in trouble that are listed, where there are too many for a table of each; 0 for all tables.
+        brief: Whether what is passed, and what a question asks for, is told in few words.
+    """
+
+    verdicts: int
+    wrong: int
+    courses: int
+    rows: int
+    cards: int = 0
+    brief: bool = False
+
+
+SIZES = (
+    Most(verdicts=60, wrong=12, courses=24, rows=60),
+    Most(verdicts=200, wrong=6, courses=10, rows=60, brief=True),
+    Most(verdicts=sys.maxsize, wrong=6, courses=6, rows=20, cards=80, brief=True),
+)
 
 
 def subject_page(view: View, source: Source) -> str:
@@ -35,8 +59,7 @@ def subject_page(view: View, source: Source) -> str:
         "subject.md.jinja",
         overview=overview,
         see=see,
-        most=MOST[overview.is_large],
-        most_courses=MOST_COURSES[overview.is_large],
+        most=next(size for size in SIZES if len(overview.items) <= size.verdicts),
         summary=words.adjusted(record),
         checks=source.registry.ids,
         alpha=1 - record.confidence,

@@ -90,7 +90,10 @@ class NotebookProgress:
         assert self._account is not None
         self._account.finished(step)
         if self._account.is_over or execution.status == "interrupted":
-            said = f"{self._account.number} of {words.plural(self._account.count, 'check')} ran"
+            ran, count = self._account.number, self._account.count
+            said = (
+                f"{words.plural(ran, 'check')} ran" if ran == count else f"{ran} of {words.plural(count, 'check')} ran"
+            )
             self._show(str(Markup('<small style="opacity:.75">{}</small>').format(said)), said)
 
     def _tell(self, step: Step) -> None:

@@ -118,12 +118,32 @@ def unmet(verdicts: Iterable[Verdict]) -> list[str]:
     return reasons + ([f"{plural(errored, 'verdict')} could not be measured"] if errored else [])
 
 
+NOT_CALIBRATED = "Not calibrated: how often this check errs has not been measured."
+
+
 def rates(found: Calibration) -> str:
-    """Measured error rates in one sentence."""
-    return (
-        f"On {plural(found.detection.n, 'run')} with a known defect it found {_share(found.detection)}; "
-        f"on {plural(found.false_alarm.n, 'run')} without one it raised a false alarm in {_share(found.false_alarm)}."
+    """Measured error rates in one sentence: how many of how many."""
+    confounded = [row for row in found.controls if row.kind == "confounded"]
+    unclear, refused = sum(row.runs for row in confounded), sum(row.expected for row in confounded)
+    defects, hits = found.detection.n - unclear, _count(found.detection) - refused
+    parts = [f"Of {plural(defects, 'subject')} built with the defect it found {_of(hits, defects)}"]
+    parts += [f"of {unclear:,} that allow no verdict it refused {_of(refused, unclear)}"] if unclear else []
+    parts += [f"of {found.false_alarm.n:,} sound ones it failed {_of(_count(found.false_alarm), found.false_alarm.n)}"]
+    return "; ".join(parts) + "."
+
+
+def stale(found: Calibration) -> str:
+    """What has to be said of error rates that were measured for something else."""
+    return f"Not calibrated: the error rates of {found.measured_on} are of other criteria, parameters or another version of the check."
+
+
+def shortcoming(found: Calibration) -> str:
+    """In what a check falls short of what is promised; empty where it does not."""
+    parts = [f"finds less than {calibration.PROMISED_DETECTION:.0%} of defects"] if found.misses_too_many else []
+    parts += (
+        [f"fails more than {calibration.PROMISED_FALSE_ALARMS:.0%} of sound subjects"] if found.alarms_too_often else []
     )
+    return f"Worse than promised: it {listed(parts)}." if parts else ""
 
 
 def calibrated(loaded: LoadedCard, prescription: Prescription, version: str = "") -> tuple[Calibration | None, str]:
@@ -142,13 +162,11 @@ def calibrated(loaded: LoadedCard, prescription: Prescription, version: str = ""
     home, slug = loaded.home(prescription)
     found = calibration.read(home.folder).prescriptions.get(slug)
     if found is None:
-        return None, "Not calibrated: how often this check errs has not been measured."
+        return None, NOT_CALIBRATED
     if not found.is_current(version or found.check_version, calibration.digest(prescription.check)):
-        return (
-            None,
-            f"Not calibrated: the error rates of {found.measured_on} are of other criteria, parameters or another version of the check.",
-        )
-    return found, rates(found)
+        return None, stale(found)
+    shares = f"Detection {_share(found.detection)}, false alarms {_share(found.false_alarm)}."
+    return found, " ".join(part for part in (rates(found), shares, shortcoming(found)) if part)
 
 
 def rerun(record: Record, verdict: Verdict) -> str:
@@ -195,9 +213,13 @@ def command(*words: str) -> str:
 
 def bound(criterion: Criterion) -> str:
     """A criterion of a card: ``completeness gap ≤ 0.05 at 95% confidence``."""
+    return f"{quantity(criterion)} {criterion.bound_text()} at {criterion.confidence:.0%} confidence"
+
+
+def quantity(criterion: Criterion) -> str:
+    """What a criterion bounds: ``similarity (stage 1)``."""
     where = ", ".join(f"{key} {value}" for key, value in criterion.where.items())
-    name = criterion.measurement.replace("_", " ") + (f" ({where})" if where else "")
-    return f"{name} {criterion.bound_text()} at {criterion.confidence:.0%} confidence"
+    return criterion.measurement.replace("_", " ") + (f" ({where})" if where else "")
 
 
 def source(criterion: Criterion, references: Mapping[str, Reference]) -> str:
@@ -282,6 +304,14 @@ def value(something: Any) -> str:
 def listed(items: Sequence[str]) -> str:
     """Words in a row: ``a, b and c``."""
     return " and ".join(part for part in (", ".join(items[:-1]), *items[-1:]) if part)
+
+
+def _count(rate: IntervalData) -> int:
+    return round(rate.estimate * rate.n)
+
+
+def _of(count: int, total: int) -> str:
+    return "none" if count == 0 else "all" if count == total else f"{count:,}"
 
 
 def capital(text: str) -> str:

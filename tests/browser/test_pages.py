@@ -15,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from method_cards.render import build
+from method_cards.render import board, build
 from tests.render import sample
 
 if TYPE_CHECKING:
@@ -53,15 +53,14 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a site with every kind of verdict."""
-    import shutil
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site with every kind of verdict."""
     import sys
 
     folder = tmp_path_factory.mktemp("project")
     sample.write_project(folder)
     (folder / "site").mkdir()
-    (folder / "site" / "index.md").write_text("# Home\n\nInline $x_1$.\n", encoding="utf-8")
+    (folder / "site" / "index.md").write_text(f"# Home\n\nInline $x_1$.\n\n{board.MARK}\n", encoding="utf-8")
     repository = Path(__file__).parents[2]
     settings: dict[str, Any] = yaml.safe_load((repository / "mkdocs.yml").read_text(encoding="utf-8"))
     settings |= {
@@ -84,7 +83,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     }
     (folder / "method-cards.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
     assert sample.__name__ in sys.modules
-    built = build.build_site(folder / "mkdocs.yml")
+    return build.build_site(folder / "mkdocs.yml")
+
+
+@pytest.fixture(scope="module")
+def site(built: Path) -> Iterator[str]:
+    """Its address."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(built)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -92,7 +96,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.shutdown()
     server.server_close()
     thread.join()
-    shutil.rmtree(built)
 
 
 @pytest.fixture(scope="module")
@@ -227,3 +230,81 @@ def _corner(figure: Locator) -> tuple[int, ...]:
     figure.evaluate("image => image.complete || new Promise(done => image.addEventListener('load', done))")
     screen = Image.open(io.BytesIO(figure.screenshot())).convert("RGB")
     return tuple(np.asarray(screen)[4, 4].tolist())
+
+
+def _shown(page: Page) -> list[str]:
+    return page.locator("ul.mc-cards > li:visible .mc-card-title a").all_inner_texts()
+
+
+def test_cards_are_chosen_by_search_and_filters(site: str, browser: Browser) -> None:
+    """Words and filters narrow the list together, the count is said, and the choice stands in the address and comes back with it."""
+    with Visit(browser) as visit:
+        page = visit.page
+        page.goto(f"{site}cards/index.html")
+        everything = _shown(page)
+        form = page.get_by_role("search", name="Choose cards")
+        form.get_by_label("Verdict").select_option("failed")
+        assert _shown(page) == ["Saliency maps that depend on the model"]
+        form.get_by_label("Verdict").select_option("not run")
+        form.get_by_label("Search").press_sequentially("gradients integrated")
+        chosen = _shown(page)
+        assert "Integrated Gradients" in chosen
+        assert len(chosen) < len(everything)
+        assert form.get_by_role("status").inner_text() == f"{len(chosen)} of {len(everything)} cards"
+        headings = page.locator(".md-typeset h2:visible").count()
+        assert 0 < headings < page.locator(".md-typeset h2").count()
+        page.reload()
+        assert _shown(page) == chosen
+        assert form.get_by_label("Search").input_value() == "gradients integrated"
+        page.goto(f"{site}cards/index.html#?Time=seconds&Search=unheard-of%20zeugma")
+        page.wait_for_function("document.querySelector('.mc-filters output').textContent.startsWith('0 of')")
+        form.get_by_role("button", name="Clear").press("Enter")
+        page.wait_for_function(
+            f"document.querySelector('.mc-filters output').textContent === '{len(everything)} cards'"
+        )
+        assert _shown(page) == everything
+        assert visit.complaints == []
+
+
+def test_cards_are_chosen_without_a_server(built: Path, browser: Browser) -> None:
+    """From file:// the filters work too, and without a script every card is there and the form is not."""
+    address = (built / "cards" / "index.html").as_uri()
+    with Visit(browser) as visit:
+        visit.page.goto(address)
+        visit.page.get_by_label("Verdict").select_option("failed")
+        assert _shown(visit.page) == ["Saliency maps that depend on the model"]
+        assert "Verdict=failed" in visit.page.evaluate("location.hash")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    assert page.locator("ul.mc-cards > li:visible").count() == page.locator("ul.mc-cards > li").count() > 1
+    assert not page.locator("form.mc-filters").is_visible()
+    context.close()
+
+
+def test_the_board_leads_to_the_gravest_verdict(site: str, browser: Browser) -> None:
+    """On the home page one click leads from a model and a card to the verdict that matters most, which is then on the screen."""
+    with Visit(browser) as visit:
+        visit.page.goto(site)
+        visit.page.locator(".mc-home td a:has(.mc-failed)").first.click()
+        visit.page.wait_for_url("**/cards/saliency-sanity.html#*")
+        result = visit.page.locator(f"[id='{visit.page.url.partition('#')[2]}']")
+        assert result.locator(".mc-chip").first.inner_text() == "failed"
+        box = result.bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < 900
+
+
+def test_a_printed_page_is_unfolded_and_light(site: str, browser: Browser) -> None:
+    """On paper nothing is folded away, and a figure is light even where the screen was dark."""
+    with Visit(browser, scheme="dark") as visit:
+        visit.page.goto(f"{site}{CARD}")
+        visit.page.emulate_media(media="print")
+        visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert visit.page.locator("details:not([open])").count() == 0
+        visit.page.add_style_tag(content="img.mc-figure { border-radius: 0 !important }")
+        figure = visit.page.locator("img.mc-figure").first
+        figure.scroll_into_view_if_needed()
+        assert _corner(figure) == (255, 255, 255)
+        visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert visit.page.locator("details:not([open])").count() > 0

@@ -9,6 +9,7 @@ from typing import Any
 from method_cards.record import Execution, Record, SplitData, SubjectData
 from method_cards.verdict import CriterionResult, IntervalData, Outcome, Verdict
 
+DAY = dt.date(2026, 5, 1)
 START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 
 PASSED, FAILED, INCONCLUSIVE = Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE

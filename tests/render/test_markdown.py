@@ -133,6 +133,14 @@ def test_any_text_leaves_the_outline_of_a_page_alone(text: str) -> None:
     assert html.count("<h1") == 1
 
 
+@given(st.text(alphabet="ab1Zé .,;:=()%+/?'-\n", max_size=30))
+def test_plain_words_need_no_parser(text: str) -> None:
+    """Words that mean nothing to CommonMark come out as they would if they were parsed."""
+    flat = " ".join(text.split())
+    assert markdown.inline(text) == markdown._safe(markdown._parser().renderInline(flat), markdown._INLINE_TAGS)
+    assert markdown.block(text) == markdown._safe(markdown._parser().render(text), markdown._BLOCK_TAGS)
+
+
 @given(st.text(max_size=60))
 def test_any_text_survives_as_plain_text(text: str) -> None:
     """Plain text comes out of the site generator with every character that can be seen, in order."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell
 
 from method_cards.catalog import Catalog, LoadedCard
 from method_cards.document import load
@@ -17,6 +19,8 @@ from method_cards.project import FILE, Project, ProjectConfig
 from method_cards.record import Record
 from method_cards.registry import Registry
 from method_cards.render import cells, notebook
+from method_cards.render.collect import collect
+from tests.render.conftest import new_card_data, put_card
 
 CHECK = '''
 from method_cards.check import Check, Passes
@@ -283,24 +287,91 @@ def test_unknown_name_is_an_input_error(tmp_path: Path, card_data: dict[str, Any
         notebook.write(project(tmp_path, card_data, write_card), "always-rigth")
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-def test_notebook_runs_headless(tmp_path: Path, card_data: dict[str, Any], write_card: Any) -> None:
-    """A notebook runs in a kernel of its own, shows verdict, drawing and pictures, and leaves the records of whole runs alone."""
-    tiny = project(tmp_path, card_data, write_card)
-    path = notebook.write(tiny, "toy-maps", execute=True)
+LIVE = """
+import torch
+import method_cards
+inputs = torch.eye(2).repeat(100, 1)
+cards = ["integrated-gradients/completeness", "integrated-gradients/report-settings"]
+record = method_cards.run(
+    torch.nn.Linear(2, 2).eval(), {"test": (inputs, inputs.argmax(1))}, cards, explainer="integrated-gradients", samples=32
+)
+record
+"""
+
+WRONG = 'method_cards.run(torch.nn.Linear(2, 2), {"test": (inputs, inputs.argmax(1))}, "integrated-gradients")'
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, nbformat.NotebookNode]:
+    """A project, and its notebook after it was run, with cells of a person's own at the end."""
+    tiny = project(tmp_path_factory.mktemp("executed"), new_card_data(), put_card)
+    path = notebook.write(tiny, "toy-maps")
     made = nbformat.read(path, as_version=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # of the libraries that run a kernel
+        made.cells += [new_code_cell(LIVE), new_code_cell(WRONG, metadata={"tags": ["raises-exception"]})]
+        path.write_text(notebook.to_json(notebook.run(made, path.parent)), encoding="utf-8")
+    return tiny, nbformat.read(path, as_version=4)
+
+
+def outputs_of(made: nbformat.NotebookNode, role: str = "") -> list[nbformat.NotebookNode]:
+    """The outputs of all code cells of one role; of a person's own cells where it is empty."""
+    cells_of_role = [
+        cell
+        for cell in made.cells
+        if cell.cell_type == "code" and cell.metadata.get("method_cards", {}).get("role", "") == role
+    ]
+    return [output for cell in cells_of_role for output in cell.outputs]
+
+
+@pytest.mark.slow
+def test_notebook_runs_headless(executed: tuple[Project, nbformat.NotebookNode]) -> None:
+    """A notebook runs in a kernel of its own, shows verdict, drawing and pictures, and leaves the records of whole runs alone."""
+    tiny, made = executed
+    folder = tiny.folder
     nbformat.validate(made)
-    outputs = [output for cell in made.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert [output.output_type for output in outputs] == ["execute_result"]
-    html = outputs[0].data["text/html"]
+    progress, result = outputs_of(made, "run")
+    assert progress.data["text/plain"] == "1 check ran"
+    assert "<progress" not in progress.data["text/html"]
+    html = result.data["text/html"]
     assert "✓ passed" in html
     assert "<svg" in html
     assert "data:image/png;base64," in html
     assert "A &lt;b&gt;caption&lt;/b&gt;." in html
-    assert {item.name for item in path.parent.iterdir()} == {"toy-maps.ipynb"}
-    assert len(list((tmp_path / ".cache" / "method-cards" / "notebooks" / "always-right").iterdir())) == 1
-    assert not (tmp_path / "records").exists()
+    assert {item.name for item in (folder / "notebooks").iterdir()} == {"toy-maps.ipynb"}
+    assert len(list((folder / ".cache" / "method-cards" / "notebooks" / "always-right").iterdir())) == 1
+    assert not (folder / "records").exists()
+
+
+@pytest.mark.slow
+def test_a_question_that_is_run_shows_its_state(executed: tuple[Project, nbformat.NotebookNode]) -> None:
+    """The cell of a question that nobody has answered says so, and the notebook runs on; collecting from a run notebook works."""
+    tiny, made = executed
+    (shown,) = outputs_of(made, "question")
+    assert "? unanswered" in shown.data["text/html"]
+    assert "Is the baseline without meaning?" in shown.data["text/html"]
+    assert collect(tiny, tiny.folder / "notebooks" / "toy-maps.ipynb").open == ("toy-maps/baseline",)
+
+
+@pytest.mark.slow
+def test_a_model_at_hand_is_checked_in_a_notebook(executed: tuple[Project, nbformat.NotebookNode]) -> None:
+    """The record of `method_cards.run` shows itself after its progress; an error of the input is its message, with no lines of this package."""
+    progress, shown, error = outputs_of(executed[1])
+    assert progress.data["text/plain"] == "1 check ran"
+    assert "Linear: 1 passed · 1 unanswered" in shown.data["text/html"]
+    assert shown.data["text/plain"].startswith("Linear: 1 passed · 1 unanswered")
+    assert error.ename == "InputError"
+    assert "call `model.eval()` first" in error.evalue
+    assert len(error.traceback) == 1
+
+
+@pytest.mark.slow
+def test_a_run_notebook_becomes_a_safe_page(executed: tuple[Project, nbformat.NotebookNode]) -> None:
+    """nbconvert turns what was run into HTML in which nothing runs, and nothing is fetched."""
+    found = Elements()
+    found.feed(as_html(executed[1]))
+    assert found.dangerous == []
+    assert "<svg" in as_html(executed[1])
 
 
 @pytest.mark.slow

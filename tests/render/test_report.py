@@ -90,7 +90,7 @@ def test_failure_says_what_how_sure_and_what_to_do(every_outcome: Record, toy_ca
     assert "Not true here: the similarity is as it must be" in said
     assert "Maps of different models look alike (sensitive)" in said
     assert "0.81, 95% interval 0.77 to 0.84, n = 128 (betting); the bound is ≤ 0.3" in said
-    assert "On 60 runs with a known defect it found 100%" in said
+    assert "Of 60 subjects built with the defect it found all" in said
     assert "First remedy of sensitive" in said
     assert "1 more remedy: method-cards show toy-maps" in said
     assert "method-cards run digits-cnn --only toy-maps/sensitive --seed 7 --samples 128\n" in text
@@ -344,7 +344,7 @@ def test_card_in_the_terminal(toy_card: LoadedCard) -> None:
     assert "Maps of different models look alike (sensitive)" in text
     assert "if a <b:" in text
     assert "similarity ≤ 0.3 at 95% confidence (Adebayo et al. 2018, section 3: seed against seed)" in text
-    assert "On 60 runs with a known defect it found 100%" in text
+    assert "Of 60 subjects built with the defect it found all" in text
     assert "Not calibrated" in text
     assert "Did an expert look at the maps?" in text
     assert "https://arxiv.org/abs/1810.03292" in text

@@ -15,8 +15,10 @@ import pytest
 import yaml
 from markdown import Markdown
 
+from method_cards.catalog import Catalog
 from method_cards.errors import InputError
-from method_cards.render import card_page, site
+from method_cards.render import board, card_page, site
+from method_cards.render.cards_index import cards_index
 from method_cards.render.page import Links
 from method_cards.render.site import Source
 from method_cards.render.source import source_from
@@ -42,7 +44,7 @@ def text(html: str) -> str:
 
 def section(page: str, slug: str) -> str:
     """The part of a card's page about one prescription."""
-    return re.split(r"\n###? ", re.split(rf"\{{#{slug}[ }}]", page)[1])[0]
+    return re.split(r"\n###? ", re.split(rf"\{{ #{slug} ", page)[1])[0]
 
 
 def test_there_is_a_page_for_everything(pages: dict[str, str]) -> None:
@@ -86,6 +88,61 @@ def test_a_failed_verdict_says_what_is_wrong_how_sure_and_how_to_mend_it(pages: 
     assert all(part in head for part in said)
     assert 'href="#depends-on-parameters-remedy"' in box
     assert 'id="depends-on-parameters-remedy"' in pages[CARD]
+
+
+def test_a_page_that_asks_for_the_board_gets_it(source: Source, pages: dict[str, str]) -> None:
+    """The mark on a person's page becomes subjects and cards, each cell with its gravest verdict; filled twice, it is the same."""
+    own = f"# Mine\n\n{board.MARK}\n\nMy last words, and `{board.MARK}` in code.\n"
+    filled = board.fill(own, "index.md", source)
+    assert filled.startswith("# Mine\n")
+    assert filled.endswith("My last words, and `<!-- method-cards: board -->` in code.\n")
+    assert board.fill(filled, "index.md", source) == filled
+    assert board.fill("# Mine\n", "index.md", source) == "# Mine\n"
+    cell = next(part for part in filled.split("<td>") if "--digits-guided" in part)
+    assert re.search(
+        r'href="cards/saliency-sanity.html#([a-z-]+)--digits-guided"><span class="mc-chip mc-failed">', cell
+    )
+    assert "1 of 2 MUST failed" in text(cell)
+    assert_links_lead_somewhere({**pages, "index.md": f"---\n---\n{filled}"}, directory_urls=False)
+    elsewhere = board.fill(own, "about/us.md", replace(source, directory_urls=True))
+    assert 'href="../../cards/saliency-sanity/#' in elsewhere
+
+
+def test_without_records_the_board_says_how_to_get_some(source: Source) -> None:
+    """Before anything was checked the board names the command that checks."""
+    assert "method-cards run" in board.fill(board.MARK, "index.md", replace(source, records=()))
+
+
+def many(source: Source, number: int) -> Source:
+    """The same with copies of its card, of which only the first was run."""
+    one = source.catalog.get("saliency-sanity")
+    cards = {"saliency-sanity": one}
+    for position in range(1, number):
+        name = f"a-method-of-the-field-{position}"
+        card = one.card.model_copy(update={"id": name, "title": f"A method of the field, number {position}"})
+        cards[name] = replace(one, card=card, family=f"family-{position % 20:02}")
+    return replace(source, catalog=Catalog(cards))
+
+
+def test_cards_can_be_chosen_by_what_they_are(source: Source) -> None:
+    """Every row of the list carries the numbers of its traits, and each number is an option of a filter."""
+    page = cards_index(many(source, 3))
+    options = dict(re.findall(r'<option value="(\d+)">([^<]*)</option>', page))
+    for name, expected in (("saliency-sanity", {"seconds", "failed", "unanswered"}), ("number 2", {"not run"})):
+        before, _, row = page.partition(name)
+        numbers = [before.rpartition("<ul")[2], before.rpartition("<li")[2]]
+        found = " ".join(re.findall(r'data-traits="([^"]*)"', "".join(numbers)))
+        traits = {options[number] for number in found.split() if number in options}
+        assert traits >= expected, name
+        assert ("ran in 2.8 s" in row.split("</li>")[0]) == (name == "saliency-sanity")
+    assert "hidden>" in page.split("<form")[1].split("\n")[0]
+
+
+def test_a_thousand_cards_fit_on_a_page(source: Source) -> None:
+    """With many cards the list is terse: one short line for each, whatever each card says about itself."""
+    page = cards_index(many(source, 1000))
+    assert page.count("<li") == 1000
+    assert len(page.encode()) < 95_000
 
 
 def test_a_heavy_card_gets_pages_of_its_own(
@@ -406,7 +463,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from method_cards.render import card_page, site
+from method_cards.render import board, card_page, site
+from method_cards.render.cards_index import cards_index
 made = site.build(site.source_from([Path({str(tmp_path / "cards")!r})], Path({str(tmp_path / "records")!r})))
 assert "cards/saliency-sanity.md" in made.pages, list(made.pages)
 assert made.files

@@ -1,4 +1,4 @@
-"""No page of a site weighs more than a reader's patience: the bundled cards with two models that fail in everything."""
+"""No page of a site weighs more than a reader's patience: the bundled cards, each with two models that fail in everything."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import yaml
 
 from method_cards import record
 from method_cards.card import Card, Criterion
-from method_cards.catalog import Catalog
+from method_cards.catalog import Catalog, LoadedCard
 from method_cards.judge import bounds
 from method_cards.record import Record, SubjectData
 from method_cards.render import build
 from method_cards.verdict import CriterionResult, IntervalData, Outcome, Verdict
+from tests.test_site_plugin import settings
 
 LIMIT = 100_000
 SUBJECTS = ("careful", "careless")
@@ -51,10 +52,9 @@ def verdicts(card: Card) -> Iterator[Verdict]:
             yield Verdict(**facts, outcome=Outcome.FAILED, reason="outside", criteria=criteria)
 
 
-def new_record(catalog: Catalog, subject: str) -> Record:
-    """A run of every bundled card."""
+def new_record(cards: tuple[LoadedCard, ...], subject: str) -> Record:
+    """A run of every card of a family."""
     started = dt.datetime(2026, 11, 22, 10, 15, tzinfo=dt.UTC)
-    cards = tuple(catalog)
     return Record(
         id="20261122T101500Z", started=started, finished=started, status="complete", seed=0, device="cpu", environment={},
         subject=SubjectData(id=subject, title=f"A {subject} model", task="image-classification", model="model.py:build",
@@ -68,20 +68,20 @@ def test_no_page_is_heavy(tmp_path: Path) -> None:
     """With the theme around it, every generated page of the bundled cards stays below 100 kB."""
     pytest.importorskip("mkdocs", reason="needs MkDocs: pip install method-cards[site]")
     catalog = Catalog.installed()
-    for subject in SUBJECTS:
-        folder = tmp_path / "records" / subject / "20261122T101500Z"
-        folder.mkdir(parents=True)
-        (folder / record.FILE).write_text(new_record(catalog, subject).model_dump_json(), encoding="utf-8")
+    for family in {loaded.family for loaded in catalog}:
+        cards = tuple(loaded for loaded in catalog if loaded.family == family)
+        for subject in (f"{family}-{kind}" for kind in SUBJECTS):
+            folder = tmp_path / "records" / subject / "20261122T101500Z"
+            folder.mkdir(parents=True)
+            (folder / record.FILE).write_text(new_record(cards, subject).model_dump_json(), encoding="utf-8")
     (tmp_path / "site").mkdir()
-    repository = Path(__file__).parents[2]
-    settings = yaml.safe_load((repository / "mkdocs.yml").read_text(encoding="utf-8"))
-    nav = settings["nav"]
-    for path in _pages(nav):
+    ours = settings()
+    for path in _pages(ours["nav"]):
         (tmp_path / "site" / path).parent.mkdir(parents=True, exist_ok=True)
         if not path.startswith(("cards", "checks", "subjects")):
             (tmp_path / "site" / path).write_text(f"# {path}\n", encoding="utf-8")
-    settings |= {"plugins": ["search", "offline", {"method-cards": {"records": "records"}}], "strict": False}
-    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    ours |= {"plugins": ["search", "offline", {"method-cards": {"records": "records"}}], "strict": False}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(ours), encoding="utf-8")
     built = build.build_site(tmp_path / "mkdocs.yml", strict=False)
     sizes = {path.relative_to(built).as_posix(): path.stat().st_size for path in built.rglob("*.html")}
     assert sum(name.startswith("cards/") for name in sizes) > len(catalog)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from method_cards.check import Check, Context, Control, Passes
+from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.errors import CheckError
 from method_cards.lazy import torch
 from method_cards.measurement import Quantity, Yielded
@@ -77,6 +77,7 @@ class DataRandomization(Check):
     """
 
     id: ClassVar[str] = "attribution/data-randomization"
+    needs: ClassVar[tuple[Need, ...]] = ("trainings",)
     quantities: ClassVar[tuple[Quantity, ...]] = (
         *(each[kind] for each in (LOSS, PERMUTED, CEILING) for kind in KINDS),
         SELF,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from method_cards.check import Check, Context, Control, Passes
+from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.errors import CheckError
 from method_cards.lazy import torch
 from method_cards.measurement import Quantity, Yielded
@@ -114,6 +114,7 @@ class ExplainerPreflight(Check):
     """
 
     id: ClassVar[str] = "attribution/explainer-preflight"
+    needs: ClassVar[tuple[Need, ...]] = ("gradients",)
     quantities: ClassVar[tuple[Quantity, ...]] = (
         MODEL_RANDOM,
         MODEL_COMPANY,

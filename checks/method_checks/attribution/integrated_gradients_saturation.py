@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from method_cards.check import Check, Context, Control, Passes
+from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.lazy import torch
 from method_cards.measurement import Quantity, Yielded
 from method_checks.attribution import controls
@@ -152,6 +152,7 @@ class IntegratedGradientsSaturation(Check):
     """
 
     id: ClassVar[str] = "attribution/integrated-gradients-saturation"
+    needs: ClassVar[tuple[Need, ...]] = ("gradients",)
     quantities: ClassVar[tuple[Quantity, ...]] = (POINT, MASS, OUTPUT, EXCESS, COSINE, SMALL)
     gates: ClassVar[tuple[str, ...]] = ("small_difference",)
 

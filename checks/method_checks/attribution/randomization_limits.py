@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from method_cards.check import Check, Context, Control, Passes
+from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.lazy import torch
 from method_cards.measurement import Quantity, Yielded
 from method_checks.attribution import controls
@@ -118,6 +118,7 @@ class RandomizationLimits(Check):
 
     id: ClassVar[str] = "attribution/randomization-limits"
     version: ClassVar[str] = "2"
+    needs: ClassVar[tuple[Need, ...]] = ("gradients",)
     quantities: ClassVar[tuple[Quantity, ...]] = (CHANGE, GAIN, RETENTION, SELF, FLAT)
     gates: ClassVar[tuple[str, ...]] = ("self_similarity", "flat_curve")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from method_cards.check import Check, Context, Control, Passes
+from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.lazy import torch
 from method_cards.measurement import Quantity
 from method_cards.training import train_many
@@ -105,6 +105,7 @@ class DatamodelScore(Check):
     """
 
     id: ClassVar[str] = "influence/datamodel-score"
+    needs: ClassVar[tuple[Need, ...]] = ("gradients", "trainings")
     quantities: ClassVar[tuple[Quantity, ...]] = (EXCESS, SCORE, FLOOR, RANDOM, CEILING, AGREEMENT)
     gates: ClassVar[tuple[str, ...]] = ("retraining_agreement", "same_predictions")
 

@@ -14,6 +14,7 @@ from method_cards.lazy import torch
 from method_cards.measurement import Pictures, Quantity
 from method_checks.influence.controls import planted_slices
 from method_checks.influence.slices.clusters import Slices, found, worst
+from method_checks.influence.slices.copies import has_copies
 from method_checks.influence.slices.embeddings import gradient_at_prediction, representation
 from method_checks.influence.slices.evidence import paired, permutation_p, strata
 from method_checks.memorization.groups.blind import contents_of
@@ -49,6 +50,11 @@ WHERE_FOUND = Quantity(
     "The same excess on the half that the slices were found on: too large, because the slices were chosen for it.",
     range=(-1.0, 1.0),
 )
+NEAR_COPIES = Quantity(
+    "near_copy_share",
+    "proportion",
+    "The share of examples that have neighbours four times nearer than all others: copies, of which some stand in either half.",
+)
 P_VALUE = Quantity(
     "permutation_p",
     "exact",
@@ -69,17 +75,21 @@ class ErrorSlices(Check):
         do not depend on the slice. `permutation_p` is the exact chance of so many errors in the slices, when errors are permuted within
         strata. `slice_error_rate` is given for each of the worst slices, which is named by its predicted class and by the number of
         the example nearest to its centre; of images, some errors are shown. `excess_where_found` shows how much the first half alone
-        would have exaggerated.
+        would have exaggerated. `near_copy_share` is the share of examples that have, in the embedding, up to 64 neighbours which are
+        four times nearer than the next one: near-copies.
 
     Assumptions:
-        The examples were not trained on, and are independent but for exact repetitions: near-copies on both sides make slices look
-        confirmed. Only slices that k-means finds in this embedding are tested, and only the worst of them: a model without any has
-        passed a search, not a proof. Slices that make up most of a predicted class are left out. Errors of which the model is
-        less sure than of others are expected between classes, and are not counted as a slice; where its confidence is low on a
-        whole group, look at `slice_error_rate`, or set `confidences` to 1. Random errors in the labels are no slice.
+        The examples were not trained on, and are independent but for exact repetitions: near-copies on both sides, such as frames of
+        one film or shifted versions of one image, make slices look confirmed, and a card must bound `near_copy_share`. Examples that
+        depend on each other in another way, or have more copies, are not recognised; and where the embedding has a single
+        dimension, nearly every third example looks like a copy. Only slices that k-means finds in this embedding are tested, and
+        only the worst of them: a model without any has passed a search, not a proof. Slices that make up most of a predicted class are
+        left out. Errors of which the model is less sure than of others are expected between classes, and are not counted as a slice;
+        where its confidence is low on a whole group, look at `slice_error_rate`, or set `confidences` to 1. Random errors in
+        the labels are no slice.
 
     Cost:
-        One forward pass for each drawn example; k-means takes a second or so.
+        One forward pass for each drawn example; k-means and the distances between examples take a second or so.
 
     Departures from the paper:
         Wang et al. cluster gradients at the true label, whitened by the Hessian's largest eigenvectors. A gradient at the true label
@@ -93,7 +103,8 @@ class ErrorSlices(Check):
     """
 
     id: ClassVar[str] = "influence/error-slices"
-    quantities: ClassVar[tuple[Quantity, ...]] = (EXCESS, P_VALUE, SLICE_ERROR, WHERE_FOUND, ERROR_RATE)
+    quantities: ClassVar[tuple[Quantity, ...]] = (EXCESS, P_VALUE, SLICE_ERROR, WHERE_FOUND, ERROR_RATE, NEAR_COPIES)
+    gates: ClassVar[tuple[str, ...]] = ("near_copy_share",)
 
     data: str = Field("test", description="The split that slices are looked for in; not trained on.")
     embedding: Literal["representation", "gradient"] = Field(
@@ -147,6 +158,7 @@ class ErrorSlices(Check):
             numbers += batch.indices
             yield ERROR_RATE.per_sample(errors[-1])
         yield EXCESS.per_sample([])
+        yield NEAR_COPIES.per_sample(has_copies(np.concatenate(features)))
         first = np.array(sides)
         if first.any() and not first.all():
             seen = _Seen(
@@ -180,7 +192,7 @@ class ErrorSlices(Check):
 
     @classmethod
     def controls(cls) -> tuple[Control, ...]:
-        """Models with and without a slice that was planted."""
+        """Models with and without a slice that was planted, and copied examples that make one of chance."""
         return planted_slices.CONTROLS
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from method_cards.check import Check, Context, Control, Passes
+from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.measurement import Quantity
 from method_checks.influence.controls import mislabelled
 from method_checks.influence.trajectories import (
@@ -93,6 +93,7 @@ class SelfInfluence(Check):
     """
 
     id: ClassVar[str] = "influence/self-influence"
+    needs: ClassVar[tuple[Need, ...]] = ("gradients", "checkpoints or a training")
     quantities: ClassVar[tuple[Quantity, ...]] = (*SCORES, GAIN, CHECKPOINTS, FITTED, AGREEMENT)
     gates: ClassVar[tuple[str, ...]] = ("checkpoints", "fitted_at_first_checkpoint", "same_predictions")
 

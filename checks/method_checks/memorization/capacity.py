@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from method_cards.check import Check, Context, Control, Passes
+from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.errors import CheckError
 from method_cards.lazy import torch
 from method_cards.measurement import Quantity
@@ -114,6 +114,7 @@ class Capacity(Check):
     """
 
     id: ClassVar[str] = "memorization/capacity"
+    needs: ClassVar[tuple[Need, ...]] = ("trainings",)
     quantities: ClassVar[tuple[Quantity, ...]] = (
         DATA_PER_CAPACITY,
         CAPACITY,

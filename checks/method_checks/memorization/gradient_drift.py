@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from method_cards.check import Check, Context, Control, Passes
+from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.lazy import torch
 from method_cards.measurement import Quantity
 from method_checks.influence.gradients import TrainedCopy
@@ -82,6 +82,7 @@ class GradientDrift(Check):
     """
 
     id: ClassVar[str] = "memorization/gradient-drift"
+    needs: ClassVar[tuple[Need, ...]] = ("gradients",)
     quantities: ClassVar[tuple[Quantity, ...]] = (DRIFT_AUC, LOSS_AUC, GAIN, BLIND_AUC)
     gates: ClassVar[tuple[str, ...]] = ("blind_auc",)
 

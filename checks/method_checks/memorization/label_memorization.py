@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from method_cards.check import Check, Context, Control, Passes
+from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.lazy import torch
 from method_cards.measurement import Pictures, Quantity
 from method_cards.memo import Memo
@@ -112,6 +112,7 @@ class LabelMemorization(Check):
     """
 
     id: ClassVar[str] = "memorization/label-memorization"
+    needs: ClassVar[tuple[Need, ...]] = ("trainings",)
     quantities: ClassVar[tuple[Quantity, ...]] = (
         MEMORIZED_SHARE,
         PLANTED_MEMORIZATION,

@@ -86,10 +86,11 @@ class LanguageModelMembership(Check):
         non-members makes any model look guilty, and shows it in `reference_auc`, which a card must bound wherever it bounds
         `calibrated_auc`; one that saw equally much of both shows nothing and weakens the attack. Padding is never counted, wherever it
         stands. The first token is given and not predicted: where the model was trained with a token that begins each text, the data
-        must have it. The blind classifier counts words and ignores their order. The check refuses texts of one token, splits that share
-        texts or near-copies (four in five sequences of 13 tokens) beyond what repeats within each split, members with larger losses
-        than non-members, scores that are the same for all texts, and data that changes each time it is read. A threshold needs
-        `1 / false_positive_rate - 1` non-members in its half, 197 drawn ones for 1 %; with fewer, rates are reported on no samples.
+        must have it. The blind classifier counts words and pairs of neighbouring words; what differs in longer sequences alone
+        escapes it. The check refuses texts of one token, splits that share texts or near-copies (four in five sequences of 13
+        tokens) beyond what repeats within each split, members with larger losses than non-members, scores that are the same for all
+        texts, and data that changes each time it is read. A threshold needs `1 / false_positive_rate - 1` non-members in its half,
+        197 drawn ones for 1 %; with fewer, rates are reported on no samples.
 
     Cost:
         One forward pass for each drawn text, one more through the reference model where it is used, no backward pass. The data is read

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from method_cards.check import Check, Context, Control, Passes
+from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.intervals import delong
 from method_cards.measurement import Quantity
 from method_checks.memorization.controls import retrained
@@ -116,6 +116,7 @@ class LikelihoodRatioAttack(Check):
     """
 
     id: ClassVar[str] = "memorization/likelihood-ratio-attack"
+    needs: ClassVar[tuple[Need, ...]] = ("trainings",)
     quantities: ClassVar[tuple[Quantity, ...]] = (
         MEMBERSHIP_AUC,
         TRUE_POSITIVE_RATE,

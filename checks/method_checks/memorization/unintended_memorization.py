@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from method_cards.check import Check, Context, Control, Passes
+from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.errors import CheckError
 from method_cards.lazy import torch
 from method_cards.measurement import Quantity
@@ -104,6 +104,7 @@ class UnintendedMemorization(Check):
     """
 
     id: ClassVar[str] = "memorization/unintended-memorization"
+    needs: ClassVar[tuple[Need, ...]] = ("a reference model",)
     quantities: ClassVar[tuple[Quantity, ...]] = (EXCESS_BITS, SAVED_BITS, CUT, REFERENCE_AUC, BLIND_AUC)
     gates: ClassVar[tuple[str, ...]] = ("reference_auc", "blind_auc")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from method_cards.check import Check, Context, Control, Passes
+from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.lazy import torch
 from method_cards.measurement import Pictures, Quantity
 from method_checks.privacy.obfuscation import reversal_controls
@@ -101,6 +101,7 @@ class ObfuscationReversal(Check):
     """
 
     id: ClassVar[str] = "privacy/obfuscation-reversal"
+    needs: ClassVar[tuple[Need, ...]] = ("gradients",)
     quantities: ClassVar[tuple[Quantity, ...]] = (
         AFTER_REVERSAL,
         IN_OBFUSCATED_GALLERY,

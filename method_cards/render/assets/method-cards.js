@@ -17,10 +17,73 @@
     const place = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)))
     place && place.closest("details")?.setAttribute("open", "")
   }
+  // Paper cannot be unfolded.
+  const opened = []
+  addEventListener("beforeprint", () => {
+    for (const fold of document.querySelectorAll("details:not([open])")) { fold.open = true; opened.push(fold) }
+  })
+  addEventListener("afterprint", () => { for (const fold of opened.splice(0)) fold.open = false })
+  // The list of cards. Without this script all of them are shown, and the form is not.
+  const choose = () => {
+    const form = document.querySelector("form.mc-filters[hidden]")
+    if (!form) return
+    const numbers = (place) => (place.dataset.traits || "").split(" ")
+    const lists = [...document.querySelectorAll("ul.mc-cards")].map((list) => ({
+      list,
+      rows: [...list.children].map((row) => ({
+        row,
+        text: row.textContent.toLowerCase(),
+        traits: new Set([...numbers(list), ...numbers(row)]),
+      })),
+    }))
+    const said = form.querySelector("output")
+    const total = lists.reduce((sum, { rows }) => sum + rows.length, 0)
+    const fields = [...form.elements].filter((field) => field.name)
+    const show = () => {
+      const words = form.elements.Search.value.toLowerCase().split(/\s+/).filter(Boolean)
+      const chosen = fields.filter((field) => field.tagName === "SELECT" && field.value).map((field) => field.value)
+      let shown = 0
+      for (const { list, rows } of lists) {
+        let here = 0
+        for (const { row, text, traits } of rows) {
+          row.hidden = !(words.every((word) => text.includes(word)) && chosen.every((trait) => traits.has(trait)))
+          here += !row.hidden
+        }
+        list.hidden = here === 0
+        const heading = list.previousElementSibling
+        if (heading && heading.tagName === "H2") heading.hidden = list.hidden
+        shown += here
+      }
+      said.textContent = shown === total ? `${total} cards` : `${shown} of ${total} cards`
+    }
+    // The choice stands in the address, so that it can be sent and comes back with the page.
+    const label = (field) => (field.tagName === "SELECT" ? field.selectedOptions[0].text : field.value)
+    const keep = () => {
+      const state = new URLSearchParams(fields.filter((field) => field.value).map((field) => [field.name, label(field)]))
+      if (String(state) || location.hash.startsWith("#?")) history.replaceState(null, "", `#?${state}`)
+    }
+    const restore = () => {
+      if (!location.hash.startsWith("#?")) return show()
+      const state = new URLSearchParams(location.hash.slice(2))
+      for (const field of fields) {
+        const value = state.get(field.name) || ""
+        const option = [...(field.options || [])].find((one) => value && one.text === value)
+        field.value = field.tagName === "SELECT" ? (option ? option.value : "") : value
+      }
+      show()
+    }
+    form.addEventListener("input", () => { show(); keep() })
+    form.addEventListener("reset", () => setTimeout(() => { show(); keep() }))
+    form.addEventListener("submit", (event) => event.preventDefault())
+    addEventListener("hashchange", restore)
+    form.hidden = false
+    restore()
+  }
   // Material replaces the page's content on instant navigation and says so here; elsewhere the page is loaded once.
-  if (typeof document$ !== "undefined") document$.subscribe(draw)
-  else if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", draw)
-  else draw()
+  const start = () => { draw(); choose() }
+  if (typeof document$ !== "undefined") document$.subscribe(start)
+  else if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start)
+  else start()
   addEventListener("hashchange", unfold)
   if (document.readyState === "loading") addEventListener("DOMContentLoaded", () => { unfold(); name() })
   else { unfold(); name() }

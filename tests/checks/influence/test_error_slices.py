@@ -25,11 +25,17 @@ from method_cards.verdict import Outcome
 from method_checks.influence.controls import planted_slices
 from method_checks.influence.error_slices import ErrorSlices
 from method_checks.influence.slices.clusters import found, worst
+from method_checks.influence.slices.copies import has_copies
 from method_checks.influence.slices.embeddings import gradient_at_prediction, representation
 from method_checks.influence.slices.evidence import paired, permutation_p, strata
 from tests.helpers import binding, criterion
 
-BINDING = CheckBinding.model_validate(binding(ErrorSlices.id, [criterion("slice_error_excess", at_most=0.2)]))
+BINDING = CheckBinding.model_validate(
+    {
+        **binding(ErrorSlices.id, [criterion("slice_error_excess", at_most=0.2)]),
+        "valid_if": [criterion("near_copy_share", at_most=0.1)],
+    }
+)
 
 
 def measured(subject: Subject, *, samples: int | None = 4000, seed: int = 0, **parameters: Any) -> Measurements:
@@ -73,9 +79,36 @@ def test_defect_controls_fail_because_of_their_slice(name: str) -> None:
     assert series(of_control(name), "permutation_p").values[0] < 1e-6
 
 
+def test_near_copies_on_both_sides_are_refused() -> None:
+    """Random errors that copies share look like a confirmed slice; the check says that its halves are not two samples."""
+    result = judged("near-copies")
+    assert result.outcome is Outcome.INVALID
+    assert result.gates[0].outcome is Outcome.FAILED
+    assert series(of_control("near-copies"), "permutation_p").values[0] < 1e-6, "without the gate it would be a finding"
+    assert series(of_control("near-copies"), "near_copy_share").values.mean() > 0.99
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_chance_makes_as_many_near_copies_as_it_must(dimensions: int) -> None:
+    """Of points spread evenly over a torus, a gap follows the k-th neighbour with probability 4^(-dk): at most 1 / (4^d - 1) have one."""
+    points = 2 * np.pi * np.random.default_rng(dimensions).random((6000, dimensions))
+    share = has_copies(np.concatenate([np.cos(points), np.sin(points)], axis=1)).mean()
+    expected = 1 - np.prod(1 - 4.0 ** (-dimensions * np.arange(1, 65)))
+    assert expected < 1 / (4**dimensions - 1)
+    assert share == pytest.approx(expected, abs=4 * (expected / 6000) ** 0.5)
+
+
+def test_exact_copies_are_one_example() -> None:
+    """They stand in one half and confirm nothing; of two different examples nothing is known."""
+    rows = np.random.default_rng(0).normal(size=(300, 8))
+    assert not has_copies(rows.repeat(5, axis=0)).any()
+    assert has_copies(np.concatenate([rows, rows + 1e-3])).mean() == 1
+    assert has_copies(rows[:2].repeat(9, axis=0)).size == 0
+
+
 def test_every_control_is_used_here() -> None:
     """No control is left untested by the tests above."""
-    assert len(ErrorSlices.controls()) == 4
+    assert len(ErrorSlices.controls()) == 5
 
 
 def test_the_planted_rows_are_in_the_slices() -> None:

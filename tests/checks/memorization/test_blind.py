@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.naive_bayes import MultinomialNB
 from torch import Tensor, nn
 
 from method_cards.intervals import delong
 from method_cards.intervals.interval import Interval
 from method_cards.subject import Subject
+from method_checks.memorization.controls.language_models import part
 from method_checks.memorization.groups.blind import (
     LIMIT,
     VOCABULARY,
     WIDTH,
     Examples,
+    _naive_bayes,
     blind_scores,
     contents_of,
     examples_of,
@@ -82,6 +86,61 @@ def test_a_word_gives_texts_away() -> None:
     seen = examples_of(subject, subject.batch("data", range(1200)))
     members, non_members = (Examples(seen.features[part], seen.labels[part]) for part in (slice(600), slice(600, None)))
     assert area(members, non_members).low > 0.53
+
+
+def test_the_order_of_words_gives_texts_away() -> None:
+    """Non-members of the same words, in which three in ten have their words shuffled, are found; their counts alone tell nothing."""
+    generator = torch.Generator().manual_seed(0)
+    ids = part(3, 1, 1600)["input_ids"]
+    mask = part(3, 1, 1600)["attention_mask"]
+    shuffled = ids.clone()
+    for row, length in enumerate(mask.sum(1).tolist()):
+        shuffled[row, 1:length] = ids[row, 1 + torch.randperm(length - 1, generator=generator)]
+    is_changed = torch.arange(1600) >= 800
+    is_changed &= torch.rand(1600, generator=generator) < 0.3
+    subject = subject_of(
+        {"input_ids": torch.where(is_changed[:, None], shuffled, ids), "attention_mask": mask}, "text-generation"
+    )
+    seen = examples_of(subject, subject.batch("data", range(1600)))
+    assert seen.pairs is not None
+    halves = (slice(800), slice(800, None))
+    members, non_members = (Examples(seen.features[half], seen.labels[half], seen.pairs[half]) for half in halves)
+    assert area(members, non_members).low > 0.55
+    members, non_members = (Examples(group.features, group.labels) for group in (members, non_members))
+    assert area(members, non_members).low < 0.5
+
+
+def test_pairs_of_texts_of_one_language_look_alike() -> None:
+    """On two draws of one language no interval lies above the gate's bound, and most hold one half."""
+    found = []
+    for seed in range(4):
+        first, second = (subject_of(part(seed, number, 250), "text-generation") for number in (1, 2))
+        seen = [examples_of(each, each.batch("data", range(250))) for each in (first, second)]
+        found.append(area(seen[0], seen[1]))
+    assert all(interval.low < 0.55 for interval in found)
+    assert sum(interval.low <= 0.5 <= interval.high for interval in found) >= 3
+
+
+def test_pairs_are_those_of_scikit_learn() -> None:
+    """Counts of neighbouring tokens are scikit-learn's bigram counts, its naive Bayes classifier ranks texts alike, and gaps make no pairs."""
+    ids = torch.randint(1, 9, (60, 7), generator=torch.Generator().manual_seed(0))
+    subject = subject_of({"input_ids": ids}, "text-generation")
+    pairs = examples_of(subject, subject.batch("data", range(60))).pairs
+    counts = CountVectorizer(ngram_range=(2, 2), token_pattern=r"\S+").fit_transform(
+        " ".join(map(str, row)) for row in ids.tolist()
+    )
+    assert pairs is not None
+    used = pairs[:, pairs.sum(0) > 0]
+    assert sorted(map(tuple, used.T)) == sorted(map(tuple, counts.toarray().T)), "no two of these 64 share a place"
+    is_member = np.arange(60) < 30
+    chances = MultinomialNB().fit(pairs, is_member).predict_log_proba(pairs)
+    np.testing.assert_allclose(
+        _naive_bayes(pairs, is_member, pairs), chances[:, 1] - chances[:, 0], rtol=1e-6, atol=1e-6
+    )
+    gap = {"input_ids": torch.tensor([[3, 4, 5]]), "attention_mask": torch.tensor([[1, 0, 1]])}
+    apart = subject_of(gap, "text-generation")
+    assert examples_of(apart, apart.batch("data", [0])).pairs is not None
+    assert not np.any(examples_of(apart, apart.batch("data", [0])).pairs)
 
 
 def test_scores_do_not_depend_on_who_is_a_member_later() -> None:
@@ -167,6 +226,7 @@ def test_padding_leaves_no_trace() -> None:
     )
     first, second = (each.batch("data", [0, 1]) for each in (short, long))
     np.testing.assert_array_equal(examples_of(short, first).features, examples_of(long, second).features)
+    np.testing.assert_array_equal(examples_of(short, first).pairs, examples_of(long, second).pairs)
     assert examples_of(short, first).features.shape[1] == VOCABULARY + 1
     assert contents_of(short, first) == contents_of(long, second)
     assert contents_of(short, first)[0] != contents_of(short, first)[1]

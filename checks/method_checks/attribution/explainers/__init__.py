@@ -86,7 +86,7 @@ Explainer: TypeAlias = Annotated[
     | EdgeFilter
     | Noise
     | InputItself,
-    Field(discriminator="method"),
+    Field(discriminator="method", json_schema_extra={"guide": "guide/explainers.md"}),
 ]
 """A bundled explainer, told from the others by its ``method``."""
 

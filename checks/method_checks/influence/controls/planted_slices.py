@@ -1,4 +1,4 @@
-"""Models whose errors fall on a group of examples that is known, and models whose errors do not."""
+"""Models whose errors fall on a group of examples that is known, models whose errors do not, and examples that are copies of others."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ EVALUATED = 4000
 CONCERNED = 2
 """How many classes have a slice."""
 
+COPIES = 20
+"""How often each example stands among the near-copies."""
+
 
 def overlapping(seed: int) -> Subject:
     """Classes that overlap, and a network that was trained on them: the remaining errors lie where they overlap."""
@@ -33,6 +36,17 @@ def random_label_errors(seed: int) -> Subject:
     wrong[:TRAINED] = False
     labels = torch.where(wrong, torch.randint(CLASSES, labels.shape, generator=generator), labels)
     return _subject("random-label-errors", seed, (rows, labels))
+
+
+def near_copies(seed: int) -> Subject:
+    """Two hundred examples, a quarter of them with a random label, each twenty times with a little noise: the copies share the error."""
+    rows, labels, generator = _rows(seed, TRAINED + EVALUATED // COPIES)
+    wrong = torch.rand(len(labels), generator=generator) < 0.25  # noqa: PLR2004  (a quarter)
+    wrong[:TRAINED] = False
+    labels = torch.where(wrong, torch.randint(CLASSES, labels.shape, generator=generator), labels)
+    rows, labels = (torch.cat([part[:TRAINED], part[TRAINED:].repeat_interleave(COPIES, 0)]) for part in (rows, labels))
+    rows[TRAINED:] += 0.05 * torch.randn(EVALUATED, COLUMNS, generator=generator)
+    return _subject("near-copies", seed, (rows, labels))
 
 
 def shortcut(seed: int) -> Subject:
@@ -108,6 +122,13 @@ CONTROLS = (
         "Half of two classes carries a mark, and what carried it in training had the label of another class.",
         mislabelled_slice,
         because="slice_error_excess",
+    ),
+    Control(
+        "near-copies",
+        "confounded",
+        "Each example stands twenty times with a little noise; a quarter of the labels is random, and copies in both halves share them.",
+        near_copies,
+        because="near_copy_share",
     ),
 )
 """Whether their errors gather in a slice is known of each."""

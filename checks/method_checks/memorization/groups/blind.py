@@ -7,6 +7,10 @@ Every example is scored by a classifier that was trained on earlier blocks only,
 prediction (Podkopaev and Ramdas 2023, arXiv 2305.00143). Cross-validation uses each pair of folds twice, once for training
 and once for testing, which the interval does not know: over 400 splits of one distribution into 1000 and 1000 examples its
 95 % interval covered the true 0.5 in 83 % (8 folds, logistic regression); scored forwards in 8 blocks, in 96 %.
+
+Of texts it sees how often each word stands in them, and how often each two stand next to each other. Where letters followed each other a
+little differently in the non-members, counts of letters had an area of 0.67 and counts of pairs 0.89; of texts in which every
+third was shuffled, 0.50 and 0.61. On 70 pairs of draws of one language the interval held 0.5 in 69, and lay above 0.55 in none.
 """
 
 from __future__ import annotations
@@ -37,6 +41,9 @@ WIDTH = 256
 VOCABULARY = 512
 """How many counts describe a text; token ids are counted modulo this."""
 
+PAIRS = 2048
+"""How many counts describe the order of a text's tokens; each two that stand next to each other are counted in one of these."""
+
 LIMIT = 4000
 """How many examples of each group are looked at: beyond, the interval is far narrower than any bound that is put on it."""
 
@@ -54,24 +61,43 @@ class Examples:
     Attributes:
         features: Their inputs, ``(sample, feature)``.
         labels: Their labels, ``(sample,)``; zeros where the task has none.
+        pairs: How often tokens follow each other, ``(sample, pair)``; None where inputs are no texts.
     """
 
     features: Floats
     labels: Integers
+    pairs: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Examples]) -> Examples:
+        """Examples of several parts, one after the other."""
+        pairs = [part.pairs for part in parts if part.pairs is not None]
+        return cls(
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate(pairs) if pairs else None,
+        )
+
+    def first(self, count: int) -> Examples:
+        """So many of them, from the first."""
+        return Examples(self.features[:count], self.labels[:count], None if self.pairs is None else self.pairs[:count])
+
 
 def examples_of(subject: Subject, batch: Batch) -> Examples:
     """What the blind classifier sees of a batch; a row depends on its own example only."""
+    pairs = None
     if _is_text(subject, batch):
-        features = _bags(token_ids(batch.inputs), subject.adapter.mask(batch.inputs))
+        ids, mask = token_ids(batch.inputs).long(), subject.adapter.mask(batch.inputs)
+        kept = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+        features, pairs = _bags(ids, kept), _pairs(ids, kept).cpu().numpy()
     else:
         features = torch.cat([_dense(part) for part in _parts(batch.inputs)], dim=1)
     labels = torch.zeros(len(batch), dtype=torch.long) if subject.task == "text-generation" else batch.targets
-    kept = torch.nan_to_num(features, nan=0.0).clamp(-FAR, FAR)
-    return Examples(kept.double().cpu().numpy(), labels.cpu().numpy())
+    finite = torch.nan_to_num(features, nan=0.0).clamp(-FAR, FAR)
+    return Examples(finite.double().cpu().numpy(), labels.cpu().numpy(), pairs)
 
 
 def contents_of(subject: Subject, batch: Batch) -> list[bytes]:
@@ -90,7 +116,8 @@ def contents_of(subject: Subject, batch: Batch) -> list[bytes]:
 def blind_scores(members: Examples, non_members: Examples, blocks: int, seed: int) -> Iterator[tuple[Floats, Floats]]:
     """Score examples by how much they look like members to a classifier that was trained on earlier blocks.
 
-    A logistic regression finds shifts of means, boosted trees find shifts of shape; the scores are those of whichever did better so far.
+    A logistic regression finds shifts of means, boosted trees find shifts of shape, and a naive Bayes classifier of pairs of tokens finds
+    shifts of their order; the scores are those of whichever did best so far.
 
     Args:
         members: Examples of the first group, in random order.
@@ -106,11 +133,12 @@ def blind_scores(members: Examples, non_members: Examples, blocks: int, seed: in
     size = min(len(members), len(non_members), LIMIT)
     is_member = np.repeat([True, False], size)
     block = np.tile(np.arange(size) * blocks // size, 2)
+    examples = Examples.joined([members.first(size), non_members.first(size)])
     with threadpool_limits(1):
-        features = _described(_first(size, members, non_members))
+        features = _described(examples)
     varied = np.ptp(features, axis=0) > 0  # most words of a vocabulary stand in no text
     features = features[:, varied] if varied.any() else features[:, :1]
-    found = np.zeros(2)
+    found = np.zeros(2 if examples.pairs is None else 3)
     for number in range(1, blocks):
         train, test = block < number, block == number
         if not train.any() or not test.any():
@@ -122,6 +150,8 @@ def blind_scores(members: Examples, non_members: Examples, blocks: int, seed: in
                 _ranks(each.fit(features[train], is_member[train]).predict_proba(features[test])[:, 1])
                 for each in _classifiers(seed)
             ]
+        if examples.pairs is not None:
+            ranks.append(_ranks(_naive_bayes(examples.pairs[train], is_member[train], examples.pairs[test])))
         chosen = _ranks(np.mean([rank for rank, best in zip(ranks, found == found.max(), strict=True) if best], axis=0))
         yield chosen[positive], chosen[~positive]
         found += [rank[positive].mean() - rank[~positive].mean() for rank in ranks]
@@ -140,11 +170,11 @@ def _classifiers(seed: int) -> Sequence[Any]:
     return linear, trees
 
 
-def _first(size: int, *groups: Examples) -> Examples:
-    return Examples(
-        np.concatenate([group.features[:size] for group in groups]),
-        np.concatenate([group.labels[:size] for group in groups]),
-    )
+def _naive_bayes(known: NDArray[np.float32], is_member: NDArray[np.bool_], asked: NDArray[np.float32]) -> Floats:
+    """Log-likelihood ratios, without the probabilities that long texts would drive to exactly 0 and 1."""
+    members, others = (known[group].sum(0, dtype=np.float64) + 1 for group in (is_member, ~is_member))
+    ratios: Floats = asked @ (np.log(members / members.sum()) - np.log(others / others.sum()))
+    return ratios
 
 
 def _described(examples: Examples) -> Floats:
@@ -176,10 +206,15 @@ def _parts(inputs: Tensor | dict[str, Tensor]) -> list[Tensor]:
     return [inputs[name] for name in sorted(inputs)] if isinstance(inputs, Mapping) else [inputs]
 
 
-def _bags(ids: Tensor, mask: Tensor | None) -> Tensor:
-    kept = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+def _bags(ids: Tensor, kept: Tensor) -> Tensor:
     counts = torch.zeros(len(ids), VOCABULARY, device=ids.device).scatter_add_(1, ids % VOCABULARY, kept.float())
     return torch.cat([counts.log1p(), kept.sum(1, keepdim=True).float().log1p()], dim=1)
+
+
+def _pairs(ids: Tensor, kept: Tensor) -> Tensor:
+    places = (ids[:, :-1] * 1_000_003 + ids[:, 1:] * 7919) % (2**31 - 1) % PAIRS
+    counted = (kept[:, :-1] & kept[:, 1:]).float()
+    return torch.zeros(len(ids), PAIRS, device=ids.device).scatter_add_(1, places, counted)
 
 
 def _dense(part: Tensor) -> Tensor:

@@ -46,8 +46,7 @@ class _Group:
 
     @property
     def examples(self) -> Examples:
-        features, labels = zip(*((each.features, each.labels) for each in self.seen), strict=True)
-        return Examples(np.concatenate(features), np.concatenate(labels))
+        return Examples.joined(self.seen)
 
 
 class Groups:
