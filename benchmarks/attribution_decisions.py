@@ -119,7 +119,8 @@ def ours(prescription: str) -> tuple[type[Check], dict[str, Any]]:
 def on_digits(item: Control) -> bool:
     """Whether it is an image of 8 x 8 pixels, which is what Quantus is given."""
     subject = item.build(0)
-    return subject.task == "image-classification" and tuple(subject.batch("test", (0,)).inputs.shape[1:]) == IMAGES
+    inputs = subject.batch("test", (0,)).inputs
+    return subject.task == "image-classification" and tuple(getattr(inputs, "shape", ())[1:]) == IMAGES
 
 
 def scored(decision: Decision, subject: Subject) -> float:
