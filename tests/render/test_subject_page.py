@@ -286,4 +286,12 @@ def test_the_index_tells_who_may_be_relied_on(source: Source) -> None:
     assert "1 of 2" in rows[1]
     for said in ("Digits CNN, Guided Backprop", "image classification", "failed", "1 MUST failed", "22 November 2026"):
         assert said in rows[1]
-    assert 'href="digits-guided.html#card-saliency-sanity"' in shown
+    assert 'href="../cards/saliency-sanity.html#depends-on-parameters--digits-guided"' in shown
+    assert "1 of 2 MUST failed, 1 errored" in text(shown.split("## By card")[1])
+
+
+def test_of_many_cards_the_board_shows_the_gravest(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are more cards than a page has room for, those left out are counted."""
+    assert "not shown" not in site.pages(source)["subjects/index.md"]
+    monkeypatch.setattr("method_cards.render.board.MOST", 0)
+    assert "1 more card is not shown" in text(site.pages(source)["subjects/index.md"])
