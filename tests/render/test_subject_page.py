@@ -15,7 +15,7 @@ from markdown import Markdown
 from method_cards import document
 from method_cards.project import SubjectConfig
 from method_cards.record import Record
-from method_cards.render import site
+from method_cards.render import board, site
 from method_cards.render.overview import Overview
 from method_cards.render.site import Source
 from method_cards.verdict import CriterionResult, IntervalData, Outcome, Verdict
@@ -293,5 +293,9 @@ def test_the_index_tells_who_may_be_relied_on(source: Source) -> None:
 def test_of_many_cards_the_board_shows_the_gravest(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are more cards than a page has room for, those left out are counted."""
     assert "not shown" not in site.pages(source)["subjects/index.md"]
-    monkeypatch.setattr("method_cards.render.board.MOST", 0)
-    assert "1 more card is not shown" in text(site.pages(source)["subjects/index.md"])
+    twice = board.rows(source) * 2
+    monkeypatch.setattr(board, "MOST", 1)
+    monkeypatch.setattr(board, "rows", lambda _: twice)
+    shown = text(board.board("subjects/index.md", source))
+    assert "1 more card is not shown" in shown
+    assert shown.count("Saliency maps that depend on the model") == 1
