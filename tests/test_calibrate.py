@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from method_cards import calibration, control_runs
 from method_cards.calibrate import Trial as OneTrial
@@ -22,6 +24,7 @@ from method_cards.errors import InputError
 from method_cards.measurement import Pictures
 from method_cards.plan import Bound
 from method_cards.registry import Entry, Registry
+from method_cards.render import progress
 from method_cards.subject import Subject
 from method_cards.tally import Calibrated
 from method_cards.verdict import Outcome
@@ -480,3 +483,18 @@ def test_kept_pictures_that_are_damaged_are_refused(change: dict[str, Any]) -> N
     """What is not as large as it says, or larger than anything that is kept, is never unpacked into a picture."""
     with pytest.raises(InputError, match="cannot be read"):
         control_runs.KeptPictures.of(pictures()).model_copy(update=change).pictures()
+
+
+def test_controls_are_run_once_without_touching_error_rates(tmp_path: Path) -> None:
+    """`--once` writes the runs that pages show, says what became of them, and leaves calibrations as they are."""
+    loaded = card(tmp_path)
+    keep(loaded, [measured(tmp_path, seeds=2)])
+    before = (loaded.folder / calibration.FILE).read_bytes()
+    output = io.StringIO()
+    chosen = [(loaded, loaded.card.prescriptions[0])]
+    progress.calibrate(chosen, registry(), seeds=50, jobs=1, console=Console(file=output, width=200), once=True)
+    assert (loaded.folder / calibration.FILE).read_bytes() == before
+    runs = control_runs.read(loaded.folder).prescriptions["itself"].controls
+    assert {run.control for run in runs} == {"calm", "jumpy", "alarmed", "broken"}
+    assert "defect: alarmed: failed" in output.getvalue()
+    assert "Of " not in output.getvalue(), "one run of each says nothing about rates"
