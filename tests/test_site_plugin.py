@@ -14,7 +14,7 @@ from mkdocs.commands.build import build as mkdocs_build
 from mkdocs.config import load_config
 
 from method_cards.errors import InputError
-from method_cards.render import build
+from method_cards.render import board, build
 from tests.render import sample
 
 REPOSITORY = Path(__file__).parents[1]
@@ -176,11 +176,23 @@ def test_a_missing_configuration_says_what_to_do(tmp_path: Path) -> None:
         build.build_site(tmp_path / "mkdocs.yml")
 
 
+def test_a_strict_build_shows_the_warnings_that_ended_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A broken link ends a strict build, and standard error names the page and the link."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# Home\n\n[gone](nowhere.md)\n", encoding="utf-8")
+    config = tmp_path / "mkdocs.yml"
+    config.write_text("site_name: x\nplugins: []\n", encoding="utf-8")
+    with pytest.raises(InputError, match="1 warnings in strict mode"):
+        build.build_site(config)
+    assert re.search(r"warning: .*'index\.md'.*'nowhere\.md'", capsys.readouterr().err)
+
+
 def test_a_page_that_a_person_wrote_wins(tmp_path: Path) -> None:
     """A handwritten page in the place of a generated one is kept."""
     sample.write_project(tmp_path)
     (tmp_path / "docs" / "cards").mkdir(parents=True)
     (tmp_path / "docs" / "cards" / "index.md").write_text("# Our own list\n", encoding="utf-8")
+    (tmp_path / "docs" / "index.md").write_text(f"# Ours\n\n{board.MARK}\n", encoding="utf-8")
     config = tmp_path / "mkdocs.yml"
     config.write_text(
         "site_name: x\nplugins:\n  - method-cards:\n      cards: [cards]\n      records: records\n", encoding="utf-8"
@@ -188,17 +200,26 @@ def test_a_page_that_a_person_wrote_wins(tmp_path: Path) -> None:
     built = build.build_site(config, strict=False)
     assert "Our own list" in (built / "cards" / "index.html").read_text(encoding="utf-8")
     assert (built / "cards" / "saliency-sanity" / "index.html").is_file()
+    home = (built / "index.html").read_text(encoding="utf-8")
+    assert re.search(r'href="cards/saliency-sanity/#[a-z-]+--digits-guided"><span class="mc-chip mc-failed"', home)
 
 
 def test_another_generator_gets_the_same_pages(tmp_path: Path) -> None:
-    """`build --markdown` writes every page and every file that it needs, and leaves the others in the folder alone."""
+    """`build --markdown` writes every page and every file that it needs, and leaves the others alone unless they ask for the board."""
     from method_cards.project import Project
 
     project = Project.load(REPOSITORY / "examples" / "digits")
     (tmp_path / "mine.md").write_text("mine", encoding="utf-8")
+    (tmp_path / "home.md").write_text(f"# Home\n\n{board.MARK}\n\nThe end.\n", encoding="utf-8")
     count = build.write_markdown(project, tmp_path)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) == count + 1
+    assert len(files) == count + 2
+    home = (tmp_path / "home.md").read_text(encoding="utf-8")
+    assert home.startswith("# Home\n")
+    assert "method-cards run" in home or 'class="mc-table mc-board' in home  # with or without the records of a demo
+    assert home.endswith("The end.\n")
+    build.write_markdown(project, tmp_path)
+    assert (tmp_path / "home.md").read_text(encoding="utf-8") == home
     assert (tmp_path / "mine.md").read_text(encoding="utf-8") == "mine"
     for loaded in project.catalog:
         assert (tmp_path / "cards" / f"{loaded.card.id}.md").is_file()
