@@ -10,13 +10,15 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from mkdocs.commands.build import build as mkdocs_build
 from mkdocs.config import load_config
 
 from method_cards.errors import InputError
-from method_cards.render import build
+from method_cards.render import board, build
 from tests.render import sample
 
 REPOSITORY = Path(__file__).parents[1]
+WRITTEN = ("decisions", "evidence", "guide", "reference")
 
 
 class _Loader(yaml.SafeLoader):
@@ -118,6 +120,18 @@ def test_every_link_of_the_site_leads_somewhere(built: Path) -> None:
                 assert unquote(parts.fragment) in there.places, f"{name}: {address}"
 
 
+@pytest.mark.slow
+def test_the_site_of_this_project_is_whole_and_light(tmp_path: Path) -> None:
+    """The real site builds without a warning, and no page that is written or made from kept results has more than 100 kB."""
+    config = load_config(str(REPOSITORY / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
+    config.plugins.on_startup(command="build", dirty=False)
+    mkdocs_build(config)
+    config.plugins.on_shutdown()
+    found = [page for folder in WRITTEN for page in (tmp_path / folder).rglob("*.html")]
+    assert len(found) > 40
+    assert {page.name: page.stat().st_size for page in found if page.stat().st_size > 100_000} == {}
+
+
 def test_no_page_runs_what_is_written_in_it(built: Path) -> None:
     """No element of a page has an event handler."""
     for name, page in pages(built).items():
@@ -167,6 +181,7 @@ def test_a_page_that_a_person_wrote_wins(tmp_path: Path) -> None:
     sample.write_project(tmp_path)
     (tmp_path / "docs" / "cards").mkdir(parents=True)
     (tmp_path / "docs" / "cards" / "index.md").write_text("# Our own list\n", encoding="utf-8")
+    (tmp_path / "docs" / "index.md").write_text(f"# Ours\n\n{board.MARK}\n", encoding="utf-8")
     config = tmp_path / "mkdocs.yml"
     config.write_text(
         "site_name: x\nplugins:\n  - method-cards:\n      cards: [cards]\n      records: records\n", encoding="utf-8"
@@ -174,17 +189,26 @@ def test_a_page_that_a_person_wrote_wins(tmp_path: Path) -> None:
     built = build.build_site(config, strict=False)
     assert "Our own list" in (built / "cards" / "index.html").read_text(encoding="utf-8")
     assert (built / "cards" / "saliency-sanity" / "index.html").is_file()
+    home = (built / "index.html").read_text(encoding="utf-8")
+    assert re.search(r'href="cards/saliency-sanity/#[a-z-]+--digits-guided"><span class="mc-chip mc-failed"', home)
 
 
 def test_another_generator_gets_the_same_pages(tmp_path: Path) -> None:
-    """`build --markdown` writes every page and every file that it needs, and leaves the others in the folder alone."""
+    """`build --markdown` writes every page and every file that it needs, and leaves the others alone unless they ask for the board."""
     from method_cards.project import Project
 
     project = Project.load(REPOSITORY / "examples" / "digits")
     (tmp_path / "mine.md").write_text("mine", encoding="utf-8")
+    (tmp_path / "home.md").write_text(f"# Home\n\n{board.MARK}\n\nThe end.\n", encoding="utf-8")
     count = build.write_markdown(project, tmp_path)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) == count + 1
+    assert len(files) == count + 2
+    home = (tmp_path / "home.md").read_text(encoding="utf-8")
+    assert home.startswith("# Home\n")
+    assert "method-cards run" in home or 'class="mc-table mc-board' in home  # with or without the records of a demo
+    assert home.endswith("The end.\n")
+    build.write_markdown(project, tmp_path)
+    assert (tmp_path / "home.md").read_text(encoding="utf-8") == home
     assert (tmp_path / "mine.md").read_text(encoding="utf-8") == "mine"
     for loaded in project.catalog:
         assert (tmp_path / "cards" / f"{loaded.card.id}.md").is_file()

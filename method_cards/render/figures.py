@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE_VERSION = "6"
+STYLE_VERSION = "7"
 """Goes up when the same data would be drawn differently, so that no old drawing is taken from a cache."""
 
 LONGEST = 48
@@ -41,6 +41,12 @@ HUES = ("#3b82c4", "#d97706", "#0f9b8e", "#9b6bd3", "#c2558f", "#7a8a3a")
 
 WIDTH, HEIGHT, POINT = 448, 196, 72
 """Of every drawing, in points; and how many there are to an inch."""
+
+MOST_MARKERS = 40
+"""With more points than this, a line has no markers: they would hide it."""
+
+HEAVY = 200
+"""With more points than this, a line is drawn as pixels, which weigh less."""
 
 MARKERS = "osD^vP"
 DASHES = ("-", "--", "-.", ":", "-", "--")
@@ -108,12 +114,20 @@ class Curve:
             )
         for number, line in enumerate(self.lines):
             hue = HUES[number % len(HUES)]
+            is_heavy = len(line.x) > HEAVY
             if any(low < high for low, high in zip(line.low, line.high, strict=True)):
-                axes.fill_between(line.x, line.low, line.high, color=hue, alpha=0.18, linewidth=0)
-            marker = MARKERS[number % len(MARKERS)]
+                axes.fill_between(line.x, line.low, line.high, color=hue, alpha=0.18, linewidth=0, rasterized=is_heavy)
+            marker = MARKERS[number % len(MARKERS)] if len(line.x) <= MOST_MARKERS else ""
             style = DASHES[number % len(DASHES)]
             axes.plot(
-                line.x, line.mean, color=hue, marker=marker, markersize=4.5, linestyle=style, label=_short(line.label)
+                line.x,
+                line.mean,
+                color=hue,
+                marker=marker,
+                markersize=4.5,
+                linestyle=style,
+                label=_short(line.label),
+                rasterized=is_heavy,
             )
         positions = [value for value, _ in self.ticks] or sorted({x for line in self.lines for x in line.x})
         reach = 0.35 * min((b - a for a, b in pairwise(positions)), default=1.0)
@@ -273,7 +287,7 @@ def _svg(drawing: Drawing, key: str) -> str:
         buffer = io.StringIO()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # the reader's own font has it
-            figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+            figure.savefig(buffer, format="svg", transparent=True, dpi=110, metadata={"Date": None})
     return _lean(buffer.getvalue())
 
 
@@ -286,11 +300,8 @@ def _lean(svg: str) -> str:
     used = dict.fromkeys(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
     names = {name: f"m{number}" for number, name in enumerate(used)}
     svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{names[found[1]]}"' if found[1] in names else "", svg)
-    svg = re.sub(
-        r'(?:xlink:href="|href="|url\()#([^")]+)',
-        lambda found: found[0].replace("xlink:", "").replace(found[1], names[found[1]]),
-        svg,
-    )
+    svg = re.sub(r'(?:href="|url\()#([^")]+)', lambda found: found[0].replace(found[1], names[found[1]]), svg)
+    svg = svg.replace("xlink:href", "href")
     svg = svg.replace(INK, "currentColor")
     svg = re.sub(
         r"font: (bold |\d+ )?([\d.]+)px [^;\"]+",

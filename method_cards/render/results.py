@@ -263,9 +263,9 @@ def headline(verdict: Verdict) -> str:
         return verdict.reason
     first = results[0]
     said = f"{STATES[first.outcome]}: {first.claim}"
-    if (found := first.interval) is not None:
-        unit = f" {first.unit}" if first.unit else ""
-        said += f" {words.capital(label(first))} is {number(found.estimate)}{unit}; allowed: {first.bound}."
+    if first.interval is not None:
+        measured = words.measured(first.interval, first.unit)
+        said += f" {words.capital(label(first))} is {measured}; allowed: {first.bound}."
     return said if len(results) == 1 else f"{said} (And {len(results) - 1} more.)"
 
 

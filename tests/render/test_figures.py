@@ -125,6 +125,18 @@ def test_the_same_data_is_drawn_once(tmp_path: Path) -> None:
     assert len({Drawer(tmp_path)(drawing).name for drawing in (CURVE, ROC, HISTOGRAM)}) == 3
 
 
+def test_many_points_weigh_little() -> None:
+    """A line of thousands of points is drawn as pixels among vector text: the file stays small and well-formed."""
+    walk = np.random.default_rng(0).normal(size=5000).cumsum()
+    x = tuple(float(number) for number in range(5000))
+    line = Line("long", x, tuple(walk.tolist()), tuple((walk - 1).tolist()), tuple((walk + 1).tolist()))
+    svg = Drawer()(Curve((line,), "step", "loss")).svg.decode()
+    ET.fromstring(svg)
+    assert 'href="data:image/png' in svg
+    assert ">step</text>" in svg
+    assert len(svg) < 60_000
+
+
 def test_labels_of_a_record_are_text() -> None:
     """Markup and TeX in a name are shown as they are, and break nothing."""
     line = Line("$\\frac{$ <script>alert(1)</script>", (0, 1, 2), (0, 0, 1), (0, 0, 1), (0, 0, 1))

@@ -17,6 +17,7 @@ from method_cards.judge import bounds
 from method_cards.record import Record, SubjectData
 from method_cards.render import build
 from method_cards.verdict import CriterionResult, IntervalData, Outcome, Verdict
+from tests.test_site_plugin import settings
 
 LIMIT = 100_000
 SUBJECTS = ("careful", "careless")
@@ -74,15 +75,13 @@ def test_no_page_is_heavy(tmp_path: Path) -> None:
             folder.mkdir(parents=True)
             (folder / record.FILE).write_text(new_record(cards, subject).model_dump_json(), encoding="utf-8")
     (tmp_path / "site").mkdir()
-    repository = Path(__file__).parents[2]
-    settings = yaml.safe_load((repository / "mkdocs.yml").read_text(encoding="utf-8"))
-    nav = settings["nav"]
-    for path in _pages(nav):
+    ours = settings()
+    for path in _pages(ours["nav"]):
         (tmp_path / "site" / path).parent.mkdir(parents=True, exist_ok=True)
         if not path.startswith(("cards", "checks", "subjects")):
             (tmp_path / "site" / path).write_text(f"# {path}\n", encoding="utf-8")
-    settings |= {"plugins": ["search", "offline", {"method-cards": {"records": "records"}}], "strict": False}
-    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    ours |= {"plugins": ["search", "offline", {"method-cards": {"records": "records"}}], "strict": False}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(ours), encoding="utf-8")
     built = build.build_site(tmp_path / "mkdocs.yml", strict=False)
     sizes = {path.relative_to(built).as_posix(): path.stat().st_size for path in built.rglob("*.html")}
     assert sum(name.startswith("cards/") for name in sizes) > len(catalog)

@@ -229,14 +229,14 @@ def test_the_area_is_that_of_scikit_learn() -> None:
 def test_the_same_seed_gives_the_same_result_in_batches_of_any_size() -> None:
     """Numbers follow from the subject and the seed, up to rounding whatever the batch; other seeds draw other examples."""
     subject = classifier(layers(nn.Tanh()), 120)
-    first, again = (measured(subject) for _ in range(2))
+    first, again = (measured(subject, blocks=3) for _ in range(2))
     for left, right in zip(first, again, strict=True):
         np.testing.assert_array_equal(left.values, right.values)
-    apart = judge.interval_of(series(measured(subject, batch=7), "drift_auc"), 0.95).estimate
+    apart = judge.interval_of(series(measured(subject, batch=7, blocks=3), "drift_auc"), 0.95).estimate
     assert apart == pytest.approx(judge.interval_of(series(first, "drift_auc"), 0.95).estimate, abs=0.01)
-    other = measured(subject, samples=100, seed=1)
+    other = measured(subject, samples=100, seed=1, blocks=3)
     assert not np.array_equal(
-        series(other, "loss_auc").values, series(measured(subject, samples=100), "loss_auc").values
+        series(other, "loss_auc").values, series(measured(subject, samples=100, blocks=3), "loss_auc").values
     )
 
 

@@ -51,7 +51,7 @@ RATE = bounded("true_positive_rate", 0.05)
 def measured(
     subject: Subject, *, samples: int | None = 1000, seed: int = 0, memo: Memo | None = None, **parameters: Any
 ) -> Measurements:
-    check = LikelihoodRatioAttack(**{"shadows": 16, **parameters})
+    check = LikelihoodRatioAttack(**{"shadows": 16, "blind_blocks": 4, **parameters})
     found = Measurements()
     context = Context(subject, samples, seed, scope=check.id, memo=memo or Memo())
     for yielded in check.measure(subject, context):
@@ -257,7 +257,7 @@ def test_the_same_seed_gives_the_same_result_whatever_the_batches() -> None:
     """Every measured number follows from the subject and the seed, and another seed trains other shadows."""
     subject = tiny()
     first, again, other = (measured(subject, samples=30, seed=seed) for seed in (1, 1, 2))
-    check = LikelihoodRatioAttack(shadows=16)
+    check = LikelihoodRatioAttack(shadows=16, blind_blocks=4)
     batched = Measurements()
     for yielded in check.measure(subject, Context(subject, 30, 1, batch_size=7, scope=check.id)):
         batched.add(yielded)

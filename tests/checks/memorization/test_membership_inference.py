@@ -35,7 +35,7 @@ BINDING = CheckBinding.model_validate(
 
 
 def measured(subject: Subject, *, samples: int | None = 1500, seed: int = 0, **parameters: Any) -> Measurements:
-    check = MembershipInference(**parameters)
+    check = MembershipInference(**{"blind_blocks": 4, **parameters})
     found = Measurements()
     for yielded in check.measure(subject, Context(subject, samples, seed, scope=check.id)):
         found.add(yielded)

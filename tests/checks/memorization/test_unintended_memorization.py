@@ -33,7 +33,7 @@ BINDING = CheckBinding.model_validate(
 
 
 def measured(given: Subject, **options: Any) -> Measurements:
-    return causal.measured(UnintendedMemorization(), given, **options)
+    return causal.measured(UnintendedMemorization(blind_blocks=4), given, **options)
 
 
 @cache
