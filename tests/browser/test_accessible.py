@@ -13,7 +13,7 @@ from tests.browser.visit import MARKS, Visit, served
 from tests.render import hostile
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 pytestmark = MARKS
 
@@ -134,8 +134,14 @@ def test_a_hostile_project_does_nothing(browser: Browser, tmp_path: Path) -> Non
     """A card, a record and a check with an attack in every text: no dialog, no request elsewhere, nothing runs, on the pages and in the search."""
     source = hostile.project(tmp_path, hostile.ATTACK, control=hostile.CONTROL)
     built = build.build_site(hostile.write_site(tmp_path, pages.build(source)), strict=False)
+    dialogs: list[str] = []
+
+    def dismissed(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
     with served(built) as address, Visit(browser) as visit:
-        visit.page.on("dialog", lambda dialog: (visit.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        visit.page.on("dialog", dismissed)
         for page in sorted(built.rglob("*.html")):
             name = page.relative_to(built).as_posix()
             visit.page.goto(address + name, wait_until="networkidle")
@@ -149,5 +155,6 @@ def test_a_hostile_project_does_nothing(browser: Browser, tmp_path: Path) -> Non
         visit.page.wait_for_timeout(300)
         assert visit.page.evaluate("window.__pwned") is None
         assert [url for url in visit.requests if not url.startswith((address, "data:", "blob:"))] == []
+        assert dialogs == []
         left = f"failed: {address}"  # what a page was still loading when the next one was opened
         assert [said for said in visit.complaints if not said.startswith(left)] == []
