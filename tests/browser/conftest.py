@@ -31,6 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "plugins": ["search", "offline", {"method-cards": {"project": "method-cards.yaml"}}],
         "nav": [{"Home": "index.md"}],
     }
+    settings.pop("extra_css", None)  # of this project's own pages
     settings["not_in_nav"] = "/checks/*\n/subjects/*\n/cards/*\n"
     (folder / "mkdocs.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     project = {

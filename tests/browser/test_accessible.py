@@ -71,7 +71,7 @@ def test_the_keyboard_reaches_everything_and_is_never_caught(site: str, browser:
         reached = page.evaluate(
             "[...document.querySelectorAll('a[href], button, summary, input, select, [tabindex]')].length"
         )
-        stops = []
+        stops: list[list[Any]] = []
         page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
         for _ in range(reached + 5):
             page.keyboard.press("Tab")
