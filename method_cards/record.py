@@ -186,12 +186,18 @@ class Record(_Data):
     _repr_mimebundle_ = display.mimebundle
     __repr__ = __str__ = display.text
 
+    def __eq__(self, other: object) -> bool:
+        """A record is the same wherever it lies."""
+        return isinstance(other, Record) and super().__eq__(other.at(self._path))
+
+    __hash__ = None  # type: ignore[assignment]  # it holds mappings
+
     @property
     def path(self) -> Path | None:
         """Its ``record.json``, beside which its pictures lie; None for one that was never written nor read."""
         return self._path
 
-    def at(self, path: Path) -> Record:
+    def at(self, path: Path | None) -> Record:
         """The same record, known to lie there."""
         found = self.model_copy()
         found._path = path  # noqa: SLF001  (its own)

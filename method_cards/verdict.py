@@ -40,7 +40,13 @@ class Outcome(StrEnum):
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        ser_json_inf_nan="constants",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
 class IntervalData(_Data):
@@ -97,16 +103,22 @@ class Waiver(_Data):
     prescription: str
     """``card/prescription``."""
     reason: str = Field(min_length=1)
+    """Why this is acceptable for now."""
     expires: dt.date
+    """The last day on which it holds."""
     approved_by: str = ""
+    """Who decided."""
 
 
 class Answer(_Data):
     """What a person answered to a question of a card."""
 
     answer: str = Field(min_length=1)
+    """What is answered, in free text."""
     by: str = Field(min_length=1)
+    """Who answered."""
     on: dt.date
+    """On which day."""
     evidence: str = Field(min_length=1)
     """Where the evidence is: a path, a link, a ticket."""
     question: str = ""

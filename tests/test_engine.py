@@ -452,7 +452,7 @@ def test_the_command_ends_with_the_status_of_the_record(tmp_path: Path) -> None:
     assert good.returncode == 0, good.stderr
     (printed,) = json.loads(good.stdout)
     (path,) = record.find(tmp_path / "good" / "records")
-    assert Record.model_validate(printed).at(path) == record.read(path)
+    assert Record.model_validate(printed) == record.read(path)
     bad = command("run", "--device", "cpu", cwd=write_project(tmp_path / "bad", between_good_ones("raise")))
     assert bad.returncode == 1, bad.stderr
     assert "RuntimeError: boom" in bad.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 import method_cards
-from method_cards import Outcome, Record, Subject, record, run
+from method_cards import Outcome, Record, Subject, live, record, run
 from method_cards.engine import run_project
 from method_cards.errors import InputError
 from tests.helpers import (
@@ -92,6 +93,22 @@ def test_a_whole_subject_may_be_given(parts: dict[str, Any]) -> None:
         run(subject, parts["data"], COMPLETE, task="tabular-classification")
     with pytest.raises(InputError, match=r'called "\.\./mine"'):
         run(replace(subject, id="../mine"), cards=COMPLETE)
+
+
+def test_another_device_gets_a_copy(parts: dict[str, Any]) -> None:
+    """On another device a copy of model and reference runs, and the person's own stay; what cannot be copied is told."""
+    subject = Subject("mine", "tabular-classification", parts["model"], parts["data"], reference=classifier().model)
+    before = state_of(subject.model)
+    moved = live._moved(subject, "meta")
+    assert moved.device.type == "meta"
+    assert moved.reference is not None
+    assert next(moved.reference.parameters()).device.type == "meta"
+    assert not differences(before, state_of(subject.model))
+    assert live._moved(subject, "cpu") is subject
+    stuck = torch.nn.Linear(4, 3).eval()
+    stuck.lock = threading.Lock()  # type: ignore[assignment]  # it cannot be copied
+    with pytest.raises(InputError, match=r"cannot be copied to meta.*move it there yourself"):
+        live._moved(replace(subject, model=stuck), "meta")
 
 
 def total(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from mkdocs.commands.build import build as mkdocs_build
 from mkdocs.config import load_config
 
 from method_cards.errors import InputError
@@ -17,6 +18,7 @@ from method_cards.render import board, build
 from tests.render import sample
 
 REPOSITORY = Path(__file__).parents[1]
+WRITTEN = ("decisions", "evidence", "guide", "reference")
 
 
 class _Loader(yaml.SafeLoader):
@@ -116,6 +118,18 @@ def test_every_link_of_the_site_leads_somewhere(built: Path) -> None:
             if parts.fragment and target.suffix == ".html" and not parts.fragment.startswith("__"):
                 there = found[target.resolve().relative_to(built.resolve()).as_posix()]
                 assert unquote(parts.fragment) in there.places, f"{name}: {address}"
+
+
+@pytest.mark.slow
+def test_the_site_of_this_project_is_whole_and_light(tmp_path: Path) -> None:
+    """The real site builds without a warning, and no page that is written or made from kept results has more than 100 kB."""
+    config = load_config(str(REPOSITORY / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
+    config.plugins.on_startup(command="build", dirty=False)
+    mkdocs_build(config)
+    config.plugins.on_shutdown()
+    found = [page for folder in WRITTEN for page in (tmp_path / folder).rglob("*.html")]
+    assert len(found) > 40
+    assert {page.name: page.stat().st_size for page in found if page.stat().st_size > 100_000} == {}
 
 
 def test_no_page_runs_what_is_written_in_it(built: Path) -> None:

@@ -1,18 +1,22 @@
-"""Write the page that shows every explainer against every check: ``python page.py`` turns results.json into Markdown."""
+"""Write the pages that show every explainer against every check: ``python page.py`` turns results.json into Markdown.
+
+One page has the marks of all explainers; each explainer has a page with its numbers.
+"""
 
 from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from notes import NOTES, NULLS, expected
+from one_explainer import explainer_page, short
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
-PAGE = HERE.parents[1] / "site" / "evidence" / "explainers.md"
+EVIDENCE = HERE.parents[1] / "site" / "evidence"
 
 MODELS = {
     "cnn": "A CNN on digits",
@@ -21,14 +25,25 @@ MODELS = {
     "table": "A network for a table",
 }
 
-MARKS = {
-    "passed": "✓",
-    "failed": "✗",
-    "inconclusive": "~",
-    "invalid": "⊘",
-    "not_applicable": "·",
-    "errored": "!",
+WORDS = {
+    "passed": "passed",
+    "failed": "failed",
+    "inconclusive": "inconclusive",
+    "invalid": "invalid",
+    "not_applicable": "n/a",
+    "errored": "errored",
 }
+"""What stands in a cell, for those who hear the page; the style sheet draws a mark in its place."""
+
+CLASSES = {
+    "passed": "",
+    "failed": " class=f",
+    "inconclusive": " class=o",
+    "invalid": " class=i",
+    "not_applicable": " class=n",
+    "errored": " class=e",
+}
+"""Of the cells: short, as there are thousands."""
 
 HEAD = """---
 hide: [navigation, toc]
@@ -36,16 +51,18 @@ hide: [navigation, toc]
 
 # Every explainer against every check
 
-Each cell is one run of one check on one model and one explanation method, as `method-cards run` makes it: 128 examples unless the card
-asks for more, seed 0, one thread. The bounds are those of the cards; how often each check is right on subjects with a known answer stands
-on the page of its card. Made by `python measure.py && python page.py` in `examples/explainers`.
+Each mark is one run of one check on one model and one explanation method, as `method-cards run` makes it: 128 examples unless the card
+asks for more, seed 0, one thread, with the bounds of the cards. **The name of a method leads to its numbers**; the name of a row leads to
+what the card demands, and to how often the check is right on subjects with a known answer.
 
-**✓** passed, **✗** failed, **~** inconclusive, **⊘** invalid (a condition of the check does not hold), **·** not applicable,
-**!** the check could not measure. Point at a mark to read the numbers. A column of ✓ is no seal: a check that passes has found no fault
-of the kind that it looks for.
+<ul class="mc-key"><li><i class=p></i> passed<li><i class=f></i> failed<li><i class=o></i> inconclusive
+<li><i class=i></i> invalid: a condition of the check does not hold<li><i class=e></i> errored: could not be measured
+<li><i class=n></i> not applicable</ul>
 
-`edges`, `inputs` and `noise` know nothing of the model. They are here to be found out; what they pass all the same is listed
-[below](#what-knows-no-model-and-passes).
+A column of ✓ is no seal: a check that passes has found no fault of the kind that it looks for. `edges`, `inputs` and `noise` know
+nothing of the model. They are here to be found out; what they pass all the same is listed [below](#what-knows-no-model-and-passes).
+
+Rows that apply to no method on a model are left out. Made by `python measure.py && python page.py` in `examples/explainers`.
 """
 
 NULLS_HEAD = """## What knows no model and passes
@@ -57,62 +74,63 @@ passes, with the reason that the check says nothing against it:
 Entry = dict[str, Any]
 
 
-def page(entries: Sequence[Entry]) -> str:
-    """The page as Markdown."""
+def pages(entries: Sequence[Entry]) -> dict[str, str]:
+    """All pages as Markdown, by their paths in the folder of evidence."""
+    explainers = dict.fromkeys(entry["explainer"] for entry in entries)
+    every = {
+        f"explainers/{name}.md": explainer_page(
+            name, [entry for entry in entries if entry["explainer"] == name], MODELS
+        )
+        for name in explainers
+    }
+    return {"explainers.md": overview(entries), **every}
+
+
+def overview(entries: Sequence[Entry]) -> str:
+    """The page of all explainers."""
     parts = [HEAD]
     for model, title in MODELS.items():
         own = [entry for entry in entries if entry["model"] == model and "prescription" in entry]
         if own:
-            parts += [f"## {title}\n", table(own), "", *remarks(model, own)]
-    every = {entry["explainer"]: None for entry in entries}
-    measured = {(entry["model"], entry["explainer"]) for entry in entries}
-    waiting = {
-        title: [f"`{explainer}`" for explainer in every if (model, explainer) not in measured]
-        for model, title in MODELS.items()
-    }
-    if any(waiting.values()):
-        parts.append("## Not measured yet\n")
-        parts += [f"- {title}: {', '.join(missing)}" for title, missing in waiting.items() if missing]
-        parts.append("")
-    parts += [*nulls(entries), *unmeasured(entries)]
-    refused = [entry for entry in entries if "refused" in entry]
-    if refused:
-        parts.append("## What was refused\n")
-        parts += [
-            f"- `{entry['explainer']}` on `{entry['model']}`: {html.escape(entry['refused'])}" for entry in refused
-        ]
+            parts += [f"## {title}\n", matrix(own), "", *remarks(model, own)]
+    parts += [*waiting(entries), *nulls(entries), *unmeasured(entries)]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def table(entries: Sequence[Entry]) -> str:
-    """One model: a row for each prescription, a column for each explainer."""
-    explainers = list(dict.fromkeys(entry["explainer"] for entry in entries))
-    rows: dict[tuple[str, str], dict[str, Entry]] = {}
+def matrix(entries: Sequence[Entry]) -> str:
+    """One model: a row for each prescription that applies to some method, a column for each method that could be run.
+
+    The tags that HTML lets one leave out are left out: this is most of the page.
+    """
+    columns = [name for name in dict.fromkeys(entry["explainer"] for entry in entries) if _ran(entries, name)]
+    rows: dict[tuple[str, str], dict[str, str]] = {}
     for entry in sorted(entries, key=lambda entry: entry["check"]):
-        rows.setdefault((entry["check"], entry["prescription"]), {})[entry["explainer"]] = entry
+        rows.setdefault((entry["check"], entry["prescription"]), {})[entry["explainer"]] = entry["outcome"]
     lines = [
-        "| prescription | " + " | ".join(f'<span class="mc-turned">{name}</span>' for name in explainers) + " |",
-        "| --- |" + " :---: |" * len(explainers),
+        '<div class="mc-matrix" tabindex="0" role="region" aria-label="Verdicts"><table class=mc-marks>',
+        "<thead><tr><td>",
     ]
-    for (check, prescription), cells in rows.items():
+    lines += [f'<th scope=col><a href="explainers/{name}.html">{name}</a>' for name in columns]
+    lines.append("<tbody>")
+    for (_, prescription), outcomes in rows.items():
+        if all(outcomes.get(name, "not_applicable") == "not_applicable" for name in columns):
+            continue
         card, _, slug = prescription.partition("/")
-        name = f"[{slug.replace('-', ' ')}](../cards/{card}.md#{slug})<br><small>{check.partition('/')[2]}</small>"
-        lines.append(f"| {name} | " + " | ".join(cell(cells.get(explainer)) for explainer in explainers) + " |")
-    return "\n".join(lines)
+        cells = "".join(cell(outcomes.get(name, "")) for name in columns)
+        lines.append(f'<tr><th scope=row><a href="../cards/{card}.html#{slug}">{slug.replace("-", " ")}</a>{cells}')
+    return "\n".join([*lines, "</table></div>"])
 
 
-def cell(entry: Entry | None) -> str:
-    """One mark, with the numbers behind it."""
-    if entry is None:
-        return ""
-    outcome = entry["outcome"]
-    if outcome == "not_applicable":
-        return f'<span class="mc-cell mc-{outcome}">{MARKS[outcome]}</span>'
-    told = f"{entry['explainer']}: {outcome.replace('_', ' ')}. {'; '.join(map(numbers, entry['criteria'])) or entry['reason']}"
-    told = html.escape(" ".join(told.split())).replace("|", "&#124;").replace("_", "&#95;").replace("*", "&#42;")
-    return (
-        f'<span class="mc-cell mc-{outcome}" role="img" aria-label="{outcome}" title="{told}">{MARKS[outcome]}</span>'
+def _ran(entries: Iterable[Entry], explainer: str) -> bool:
+    """Whether a method gave maps at all on a model."""
+    return any(
+        entry["outcome"] not in ("not_applicable", "errored") for entry in entries if entry["explainer"] == explainer
     )
+
+
+def cell(outcome: str) -> str:
+    """One mark."""
+    return f"<td{CLASSES[outcome]}>{WORDS[outcome]}" if outcome else "<td class=m>not measured"
 
 
 def remarks(model: str, own: Sequence[Entry]) -> list[str]:
@@ -134,6 +152,18 @@ def remarks(model: str, own: Sequence[Entry]) -> list[str]:
         except KeyError:  # not measured
             continue
     return [*found, ""] if found else []
+
+
+def waiting(entries: Sequence[Entry]) -> list[str]:
+    """Which pairs of a model and a method have not been measured."""
+    every = dict.fromkeys(entry["explainer"] for entry in entries)
+    measured = {(entry["model"], entry["explainer"]) for entry in entries}
+    missing = {
+        title: [f"`{explainer}`" for explainer in every if (model, explainer) not in measured]
+        for model, title in MODELS.items()
+    }
+    told = [f"- {title}: {', '.join(names)}" for title, names in missing.items() if names]
+    return ["## Not measured yet\n", *told, ""] if told else []
 
 
 def nulls(entries: Sequence[Entry]) -> list[str]:
@@ -160,38 +190,35 @@ def nulls(entries: Sequence[Entry]) -> list[str]:
     lines += ["", "| check | who passes | why |", "| --- | --- | --- |"]
     for (check, reason), who in sorted(passed.items()):
         told = "; ".join(f"{explainer} ({', '.join(dict.fromkeys(models))})" for explainer, models in who.items())
-        lines.append(f"| {check.partition('/')[2]} | {told} | {reason} |")
+        lines.append(f"| [{check.partition('/')[2]}](../checks/{check}.md) | {told} | {reason} |")
     return [*lines, ""] if passed else []
 
 
 def unmeasured(entries: Sequence[Entry]) -> list[str]:
-    """Why some cells have no verdict at all."""
-    reasons: dict[str, list[str]] = {}
+    """Why some cells have no verdict at all, with the methods and models that this concerns."""
+    reasons: dict[str, dict[str, list[str]]] = {}
     for entry in entries:
         if entry.get("outcome") == "errored":
-            reason = entry["reason"].removeprefix("The check could not measure: ")
-            cell = f"`{entry['explainer']}` on {entry['model']}: {entry['check'].partition('/')[2]}"
-            reasons.setdefault(reason, []).append(cell)
+            reasons.setdefault(short(entry["reason"]), {}).setdefault(entry["explainer"], []).append(entry["model"])
     if not reasons:
         return []
-    told = [f"- {html.escape(reason)} ({'; '.join(dict.fromkeys(cells))})" for reason, cells in sorted(reasons.items())]
+    told = [f"- {html.escape(reason, quote=False)}: {_who(who)}." for reason, who in sorted(reasons.items())]
     return ["## What could not be measured\n", *told, ""]
 
 
-def numbers(criterion: Entry) -> str:
-    """A criterion on one line."""
-    where = " ".join(str(value) for value in criterion["where"].values())
-    name = f"{criterion['measurement']}{f' ({where})' if where else ''}"
-    if criterion["interval"] is None:
-        return f"{name}: {criterion['outcome']}"
-    estimate, low, high = criterion["interval"]
-    return f"{name} {estimate:.3g} [{low:.3g}, {high:.3g}], bound {criterion['bound']}"
+def _who(found: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(
+        f"[`{explainer}`](explainers/{explainer}.md) ({', '.join(dict.fromkeys(models))})"
+        for explainer, models in found.items()
+    )
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
+    """Write the pages."""
+    for path, text in pages(json.loads(RESULTS.read_text(encoding="utf-8"))).items():
+        file = EVIDENCE / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def chip(outcome: Outcome) -> Markup:
 
 
 def _block(verdict: Verdict, evidence: Markup) -> Markup:
-    head = Markup("<p>{} <b>{}</b> <code>{}</code><br>{}</p>").format(
+    head = Markup('<p style="margin:.5em 0">{} <b>{}</b> <code>{}</code><br>{}</p>').format(
         chip(verdict.outcome), verdict.level, harmless(verdict.id), harmless(verdict.statement)
     )
     return Markup('<div style="border-left:4px solid {};padding-left:1em;margin:1em 0">{}{}</div>').format(
@@ -137,7 +137,7 @@ def _details(verdict: Verdict, evidence: Markup) -> Markup:
     results = (*verdict.gates, *verdict.criteria)
     rows = Markup().join(_criterion(result, is_gate=result in verdict.gates) for result in results)
     table = Markup('<table style="border-collapse:collapse"><tbody>{}</tbody></table>').format(rows)
-    text = Markup("<p>{}</p>").format(Markup("<br>").join(map(harmless, said)))
+    text = Markup('<p style="margin:.5em 0">{}</p>').format(Markup("<br>").join(map(harmless, said)))
     return text + (table if results else Markup()) + evidence
 
 

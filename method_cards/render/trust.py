@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from method_cards import calibration
+from method_cards import calibration, control_runs
+from method_cards.errors import InputError
 from method_cards.judge import bounds, number
 from method_cards.render import interval, rate_drawings, words
 from method_cards.render.pictures import sheet
@@ -212,7 +213,11 @@ class Trust:
     def _sheets(self, run: ControlRun) -> Iterator[Sheet]:
         for key in run.pictures:
             if key in self.kept.pictures:
-                yield sheet(self.kept.pictures[key].pictures())
+                try:
+                    yield sheet(self.kept.pictures[key].pictures())
+                except InputError as error:
+                    path = self.loaded.folder / control_runs.FILE
+                    raise InputError(f"{path}: {error}; run `method-cards calibrate --once` again") from error
 
     def _strips(self) -> Iterator[Column]:
         assert self.rates.found is not None
@@ -253,10 +258,7 @@ def trusts(check: str, source: Source) -> tuple[Trust, ...]:
             source.control_runs(loaded),
             "" if isinstance(kind, str) else kind.version,
         )
-    return tuple(
-        Trust(one.loaded, one.slug, one.binding, one.rates, one.kept, one.version, tuple(also.get(key, ())))
-        for key, one in found.items()
-    )
+    return tuple(replace(one, also=tuple(also.get(key, ()))) for key, one in found.items())
 
 
 def _runs(values: Sequence[float], scale: Scale, bound: str) -> Markup:

@@ -21,8 +21,8 @@ from method_cards.calibration import Calibration, Calibrations, Estimates
 from method_cards.card import CheckBinding
 from method_cards.catalog import LoadedCard
 from method_cards.control_runs import ControlRun, ControlRuns, Decision, KeptPictures
+from method_cards.errors import InputError
 from method_cards.measurement import Pictures
-from method_cards.registry import Registry
 from method_cards.render import separation, site, words
 from method_cards.render.check_page import check_page
 from method_cards.render.hubs import hubs
@@ -41,6 +41,12 @@ SLUG = "depends-on-parameters"
 def source(tmp_path: Path) -> Source:
     """The sample, without what each run found and without control runs."""
     return sample.source(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Source:
+    """The bundled cards and checks, without records."""
+    return source_from()
 
 
 def page_of(
@@ -209,7 +215,7 @@ def test_a_check_that_is_worse_than_promised_says_so(source: Source, detected: i
         ),
     )
     assert words.shortcoming(rates(source)) == said
-    card_page = site.pages(source)["cards/saliency-sanity.md"] if said else said
+    card_page = site.pages(replace(source, records=()))["cards/saliency-sanity.md"]
     for page in (page_of(source), index_of(source), card_page):
         assert ("Worse than promised" in page) == bool(said)
         assert said in text(page)
@@ -279,6 +285,32 @@ def test_a_sound_control_stands_beside_one_with_the_defect(source: Source) -> No
     assert "does not explain the model" in text(page)
 
 
+def test_kept_runs_do_no_harm(source: Source) -> None:
+    """What stands in the files beside a card is text: no script, no template, no markup comes out of it."""
+    keep_runs(source)
+    path = card(source).folder / control_runs.FILE
+    evil = "<script>alert(1)</script>{{ config }}<img src=x onerror=alert(1)>"
+    written = path.read_text(encoding="utf-8")
+    for word in ("What edge-filter is.", "A map that stays the same does not explain the model.", "a 3", "original"):
+        assert word in written
+        written = written.replace(f'"{word}"', f'"{evil}"')
+    path.write_text(written.replace('"edge-filter"', f'"{evil}"'), encoding="utf-8")
+    page = page_of(source)
+    assert "alert(1)" in page
+    assert "<script" not in page
+    assert "<img src=x" not in page
+    assert "{{" not in page
+
+
+def test_damaged_pictures_name_their_file(source: Source) -> None:
+    """The message says which file to make again, and how."""
+    keep_runs(source)
+    path = card(source).folder / control_runs.FILE
+    path.write_text(re.sub(r'"steps": "[^"]*"', '"steps": "?"', path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(InputError, match=r"controls\.json: the kept pictures .* cannot be read.*calibrate --once"):
+        page_of(source)
+
+
 def test_controls_are_shown_before_rates_are_known(source: Source) -> None:
     """One run of each control says what the check is about, also where nobody has calibrated it."""
     keep_runs(source)
@@ -323,9 +355,8 @@ def test_the_binding_can_be_put_into_a_card(source: Source) -> None:
     assert bound.valid_if[0].confidence == 0.9
 
 
-def test_the_terminal_says_the_same() -> None:
+def test_the_terminal_says_the_same(bundled: Source) -> None:
     """`method-cards show` prints the sentences of the page: rates, their lack, and works in full."""
-    bundled = source_from()
     for check in ("attribution/completeness", "memorization/language-model-membership"):
         output = io.StringIO()
         print_check(bundled.registry.get(check), bundled.catalog, Console(file=output, width=400))
@@ -338,9 +369,8 @@ def test_the_terminal_says_the_same() -> None:
         assert first in said
 
 
-def test_what_a_check_needs_is_derived_and_declared() -> None:
+def test_what_a_check_needs_is_derived_and_declared(bundled: Source) -> None:
     """An explainer from its parameters, further data from its splits, the rest from its declaration; both pages say it."""
-    bundled = source_from()
     for check, needed in (
         ("attribution/completeness", ("an explainer",)),
         ("influence/datamodel-score", ("data: train", "gradients", "trainings")),
@@ -406,9 +436,8 @@ def test_a_long_choice_does_not_stand_in_the_type() -> None:
     assert which.guide == ""
 
 
-def test_alternatives_that_a_guide_describes_are_not_repeated(tmp_path: Path) -> None:
+def test_alternatives_that_a_guide_describes_are_not_repeated(bundled: Source) -> None:
     """Where the site has the page that the schema names, the check's page links to it; without it the alternatives stand there."""
-    bundled = replace(sample.source(tmp_path), registry=Registry.installed())
     alone, guided = (
         page_of(replace(bundled, written=written), "attribution/completeness")
         for written in (frozenset[str](), frozenset({"guide/explainers.md"}))
@@ -450,9 +479,8 @@ def test_the_mark_of_the_curve_is_on_the_curve(source: Source) -> None:
     )
 
 
-def test_checks_are_sorted_by_what_is_known() -> None:
+def test_checks_are_sorted_by_what_is_known(bundled: Source) -> None:
     """In a family the lower end of the detection rate decides; a check without rates comes last; the worst prescription counts."""
-    bundled = source_from()
     page = index_of(bundled)
     family = page[page.index("{ #family-memorization }") : page.index("{ #family-privacy }")]
     lows = []
@@ -468,19 +496,19 @@ def test_checks_are_sorted_by_what_is_known() -> None:
     assert lows == sorted(lows, reverse=True)
 
 
-def test_every_bundled_page_is_light() -> None:
+def test_every_bundled_page_is_light(bundled: Source) -> None:
     """No check's page, and not the page of all checks, has more than 75 kB of its own: with the theme it stays below 100 kB."""
-    bundled = replace(source_from(), written=frozenset({"guide/explainers.md"}))
-    sizes = {entry.id: len(page_of(bundled, entry.id).encode()) for entry in bundled.registry}
-    sizes["index"] = len(index_of(bundled).encode())
+    guided = replace(bundled, written=frozenset({"guide/explainers.md"}))
+    sizes = {entry.id: len(page_of(guided, entry.id).encode()) for entry in guided.registry}
+    sizes["index"] = len(index_of(guided).encode())
     assert {name: size for name, size in sizes.items() if size > 75_000} == {}
 
 
-def test_controls_of_bundled_cards_are_kept_small() -> None:
+def test_controls_of_bundled_cards_are_kept_small(bundled: Source) -> None:
     """What is kept to be shown weighs at most 64 kB a card."""
     sizes = {
         loaded.card.id: (loaded.folder / control_runs.FILE).stat().st_size
-        for loaded in source_from().cards
+        for loaded in bundled.cards
         if (loaded.folder / control_runs.FILE).is_file()
     }
     assert sizes

@@ -18,7 +18,7 @@ from method_cards import answers, document
 from method_cards.engine import run_project
 from method_cards.errors import DocumentError, InputError, Problem
 from method_cards.project import FILE, Project
-from method_cards.render import cells, notebook
+from method_cards.render import cells, kept, notebook
 from method_cards.render.build import write_markdown
 from method_cards.render.collect import collect
 from method_cards.verdict import Answer, Outcome
@@ -96,7 +96,7 @@ def test_an_answer_comes_back(toy: Project) -> None:
 
 
 def test_pages_show_an_answer_without_a_new_run(toy: Project, tmp_path: Path) -> None:
-    """A record that was made before keeps its file, and the pages made from it show the answer."""
+    """A record that was made before keeps its file, and pages and the report show the answer; a run that is asked for is shown as it was."""
     run_project(toy, "toy")
     before = [path.read_bytes() for path in toy.records.rglob("record.json")]
     write_markdown(toy, tmp_path / "before")
@@ -106,6 +106,10 @@ def test_pages_show_an_answer_without_a_new_run(toy: Project, tmp_path: Path) ->
     page = "cards/toy-card.md"
     assert "minutes of March" not in (tmp_path / "before" / page).read_text(encoding="utf-8")
     assert "minutes of March" in (tmp_path / "after" / page).read_text(encoding="utf-8")
+    ((newest, _),) = kept.views(again(toy), ["toy"])[1]
+    ((as_it_was, _),) = kept.views(again(toy), ["toy"], newest.record.id)[1]
+    outcomes = [view.record.verdicts[1].outcome for view in (newest, as_it_was)]
+    assert outcomes == [Outcome.ANSWERED, Outcome.UNANSWERED]
 
 
 def test_collecting_twice_changes_nothing(toy: Project) -> None:
@@ -461,9 +465,9 @@ def test_every_text_comes_back_as_it_was_written(fields: dict[str, str], toy: Pr
     """Quotation marks, YAML, markup, any script: what a person writes is what is kept, and what the next notebook holds."""
     (toy.folder / answers.FILE).unlink(missing_ok=True)
     collect(toy, filled(toy, **fields))
-    kept = again(toy).answers("toy")[FIRST]
+    stored = again(toy).answers("toy")[FIRST]
     wanted = {name: text.strip() for name, text in fields.items()}
-    assert kept.model_dump(include={"answer", "by", "evidence"}) == wanted
+    assert stored.model_dump(include={"answer", "by", "evidence"}) == wanted
     assert collect(again(toy), written(again(toy))).known == (FIRST,)
 
 

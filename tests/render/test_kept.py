@@ -104,4 +104,4 @@ def test_json_is_what_run_prints(project: Project) -> None:
     """``--format json`` prints a list with the record as it was kept."""
     (path,) = record.find(project.records, "digits-cnn")
     (shown,) = json.loads(report(project, "digits-cnn", "--format", "json").stdout)
-    assert record.Record.model_validate(shown) == record.read(path)
+    assert record.Record.model_validate(shown).model_dump() == record.read(path).model_dump()
