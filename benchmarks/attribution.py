@@ -5,7 +5,8 @@ Everything is timed side by side in one process, in CPU seconds of one thread (o
 * floor: the forward and backward passes that its definition needs (`Check.passes`), at the best block, as measured before and after.
   Passes of a smooth network count as those of the network, although Softplus costs more than ReLU.
 * ours: the check, all of its measurements, nulls and pictures included.
-* peer: Quantus 0.6 or Captum 0.9 on the same examples with the settings named. It answers less: one seed, no null, no interval.
+* peer: Quantus 0.6 or Captum 0.9 on the same examples with the settings named. It answers less: one seed, no null, no interval. Two
+  ratios: of seconds, each at its own settings; and of seconds for each example that went through the network (`same work`).
 
 `ours/floor` below 1.15 on the ResNet-18 and below 1.5 on the digits CNN is the aim. Quantus is not among the dependencies (LGPL);
 ``pip install --no-deps quantus==0.6.0 cachetools pandas scikit-image opencv-python-headless`` makes it importable. Without it the
@@ -29,7 +30,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ from method_cards.subject import Subject, preserved
 GRADIENT = {"method": "gradient"}
 MULTIPLIED = {"method": "input-x-gradient"}
 SAMPLES = 64
+T = TypeVar("T")
 QUIET = {"disable_warnings": True, "display_progressbar": False}
 
 
@@ -312,11 +314,25 @@ def line(case: Case, network: str, setting: Setting, rounds: int, *, with_peers:
     forward, backward = (statistics.mean((one[0], two[0])) for one, two in zip(before, after, strict=True))
     floor = passes.forward * forward + passes.backward * backward
     told = f"{case.check:<40}{passes.forward:>9,}{passes.backward:>9,}{floor:>9.3f}{ours:>9.3f}{ours / floor:>11.2f}"
+    rows = passed(setting.model, lambda: measured(check, subject))
     for name, peer in case.peers.get(network, {}).items():
         if with_peers and (find_spec("quantus") is not None or not name.startswith("Quantus")):
             seconds = min(spent(subject, lambda peer=peer: silent(peer, setting)) for _ in range(rounds))  # type: ignore[misc]
-            told += f"   {name} {seconds:.3f} = {seconds / ours:.1f} × ours"
+            theirs = passed(setting.model, lambda peer=peer: silent(peer, setting))  # type: ignore[misc]
+            told += f"\n{'':<10}{name} {seconds:.3f} s, {theirs:,} rows: {seconds / ours:.1f} × ours as set, "
+            told += f"{seconds / theirs * rows / ours:.1f} × at the same work (ours {rows:,} rows)"
     return told
+
+
+def passed(model: nn.Module, call: Callable[[], object]) -> int:
+    """How many examples go through the network, and through copies that are made of it, forward."""
+    seen: list[int] = []
+    handle = model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    try:
+        call()
+    finally:
+        handle.remove()
+    return sum(seen)
 
 
 def measured(check: Check, subject: Subject) -> None:
@@ -329,8 +345,13 @@ def measured(check: Check, subject: Subject) -> None:
 
 def silent(peer: Peer, setting: Setting) -> None:
     """A peer without its messages; where it raises, so does the benchmark."""
+    silent_call(lambda: peer(setting))
+
+
+def silent_call(call: Callable[[], T]) -> T:
+    """A call without its messages."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        peer(setting)
+        return call()
 
 
 def spent(subject: Subject, way: Callable[[], object]) -> float:

@@ -5,7 +5,7 @@ stability numbers (local Lipschitz), infidelity, pixel flipping, faithfulness co
 max-sensitivity gives all stability numbers from the same draws, and infidelity gives the faithfulness correlation. Both are timed in one
 process, in CPU seconds of one thread, on 64 examples. On the ResNet-18, Quantus at its defaults takes over an hour: there it is measured
 with fewer draws and examples and scaled, since its cost is proportional to both; the scale is printed. How well ours decides with
-fewer draws is not timed here: see the calibration of each check.
+fewer draws is counted by ``--decide`` (`benchmarks.attribution_decisions`).
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from benchmarks.attribution import (
     silent,
     spent,
 )
+from benchmarks.attribution_decisions import decide
 from method_cards.check import Context
 from method_cards.memo import Memo
 from method_cards.randomness import seeded
@@ -123,9 +124,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--decide", action="store_true", help="count right and wrong decisions on the controls instead")
+    parser.add_argument("--seeds", type=int, default=10, help="from how many seeds each control is built for Quantus")
+    parser.add_argument("--only", default="", help="with --decide: a part of the name of Quantus' measure")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
+    if options.decide:
+        for line in decide(options.seeds, options.only):
+            print(line, flush=True)
+        return
     for network in options.networks:
         setting = setting_of(network, options.device)
         print(f"\n{NETWORKS[network]}, {SAMPLES} examples")

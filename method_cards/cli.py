@@ -336,6 +336,8 @@ def calibrate(
     from method_cards.errors import InputError
     from method_cards.render import report
 
+    if more and once:
+        raise InputError("--more adds to error rates, and --once leaves them as they are: give one of them")
     catalog, registry = _library(project, cards or [])
     chosen = [
         (loaded, prescription)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from method_cards import calibration, control_runs
 from method_cards.calibrate import Trial as OneTrial
@@ -22,6 +24,7 @@ from method_cards.errors import InputError
 from method_cards.measurement import Pictures
 from method_cards.plan import Bound
 from method_cards.registry import Entry, Registry
+from method_cards.render import progress
 from method_cards.subject import Subject
 from method_cards.tally import Calibrated
 from method_cards.verdict import Outcome
@@ -161,13 +164,17 @@ def test_a_prescription_that_no_control_can_fail_is_refused(tmp_path: Path) -> N
 
 
 def test_prescriptions_of_one_measurement_are_decided_by_one_run_of_each_control(tmp_path: Path) -> None:
-    """Alike ones are put together across cards, each control runs once for all, and each is judged by its own criteria."""
-    bindings = [WANTED, scripted(criterion("ones", at_most=0.7)), scripted(criterion("level", at_most=0.7), share=0.3)]
+    """Alike ones are put together, defaults counted, each control runs once for all, and each is judged by its own criteria."""
+    bindings = [
+        WANTED,
+        scripted(criterion("ones", at_most=0.7), share=0.5),
+        scripted(criterion("level", at_most=0.7), share=0.3),
+    ]
     loaded = toy_catalog(tmp_path, [prescription(f"p{place}", check=item) for place, item in enumerate(bindings)]).get(
         "toy-card"
     )
     chosen = [(loaded, item) for item in loaded.card.prescriptions]
-    together, alone = alike(chosen)
+    together, alone = alike(chosen, registry())
     assert [[item.id for _, item in group] for group in (together, alone)] == [["p0", "p1"], ["p2"]]
     runs: list[int] = []
     both = calibrate(together, registry(), seeds=4, samples=128, advanced=lambda: runs.append(1))
@@ -476,3 +483,18 @@ def test_kept_pictures_that_are_damaged_are_refused(change: dict[str, Any]) -> N
     """What is not as large as it says, or larger than anything that is kept, is never unpacked into a picture."""
     with pytest.raises(InputError, match="cannot be read"):
         control_runs.KeptPictures.of(pictures()).model_copy(update=change).pictures()
+
+
+def test_controls_are_run_once_without_touching_error_rates(tmp_path: Path) -> None:
+    """`--once` writes the runs that pages show, says what became of them, and leaves calibrations as they are."""
+    loaded = card(tmp_path)
+    keep(loaded, [measured(tmp_path, seeds=2)])
+    before = (loaded.folder / calibration.FILE).read_bytes()
+    output = io.StringIO()
+    chosen = [(loaded, loaded.card.prescriptions[0])]
+    progress.calibrate(chosen, registry(), seeds=50, jobs=1, console=Console(file=output, width=200), once=True)
+    assert (loaded.folder / calibration.FILE).read_bytes() == before
+    runs = control_runs.read(loaded.folder).prescriptions["itself"].controls
+    assert {run.control for run in runs} == {"calm", "jumpy", "alarmed", "broken"}
+    assert "defect: alarmed: failed" in output.getvalue()
+    assert "Of " not in output.getvalue(), "one run of each says nothing about rates"

@@ -26,6 +26,10 @@ END = "<!-- method-cards: end of board -->"
 _PLACE = re.compile(rf"^{re.escape(MARK)}[ \t]*$(?:.*?^{re.escape(END)}[ \t]*$)?", re.MULTILINE | re.DOTALL)
 
 
+MOST = 60
+"""How many cards a board has: a page stays small."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """What was found about one subject by one card.
@@ -70,15 +74,22 @@ def fill(text: str, page: str, source: Source) -> str:
 
 
 def board(page: str, source: Source) -> str:
-    """The board as Markdown, for one page."""
+    """The board as Markdown, for one page; of many cards those with the gravest verdicts."""
+    found = rows(source)
+    shown = found if len(found) <= MOST else sorted(found, key=_gravity)[:MOST]
     return render(
         "board.md.jinja",
         links=Links(page, directory_urls=source.directory_urls),
         overviews=[Overview(view, source) for view in source.views],
-        rows=rows(source),
+        rows=shown,
+        left_out=len(found) - len(shown),
         meaning=MEANING,
         legend=[outcome for outcome in GRAVITY if any(outcome in view.outcomes for view in source.views)],
     )
+
+
+def _gravity(row: Row) -> int:
+    return min(GRAVITY.index(cell.gravest.verdict.outcome) for cell in row.cells if cell is not None)
 
 
 def said(judged: Sequence[Judged]) -> str:

@@ -7,6 +7,9 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
+from method_cards.render.board import board, rows
 from method_cards.render.cards_index import cards_index
 from method_cards.render.needs import needs
 from method_cards.render.overview import Overview
@@ -91,11 +94,11 @@ def hubs(source: Source) -> Iterator[tuple[str, str]]:
 
 
 def _subjects(source: Source) -> dict[str, Any]:
-    """The subjects, and the cards that were applied to any of them."""
-    applied = {judged.verdict.card for view in source.views for judged in view.judged}
+    """The subjects, the board, and how many cards were applied to any of them."""
     return {
         "overviews": [Overview(view, source) for view in source.views],
-        "applied": [loaded for loaded in source.cards if loaded.card.id in applied],
+        "board": Markup(board("subjects/index.md", source)),  # noqa: S704  (made by an escaping template)
+        "applied": len(rows(source)),
     }
 
 

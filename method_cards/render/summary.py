@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from method_cards import calibration
 from method_cards.render import words
+from method_cards.render.needs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,7 @@ def check_summary(entry: Entry, catalog: Catalog) -> Data:
             for item in check.quantities
         ],
         "gates": list(check.gates),
+        "needs": list(needs(check)),
         "used_by": [
             {"prescription": f"{loaded.card.id}/{prescription.id}", "calibration": _calibration(loaded, prescription)}
             for loaded, prescription in users(catalog, entry.id)

@@ -15,7 +15,7 @@ from markdown import Markdown
 from method_cards import document
 from method_cards.project import SubjectConfig
 from method_cards.record import Record
-from method_cards.render import site
+from method_cards.render import board, site
 from method_cards.render.overview import Overview
 from method_cards.render.site import Source
 from method_cards.verdict import CriterionResult, IntervalData, Outcome, Verdict
@@ -286,4 +286,16 @@ def test_the_index_tells_who_may_be_relied_on(source: Source) -> None:
     assert "1 of 2" in rows[1]
     for said in ("Digits CNN, Guided Backprop", "image classification", "failed", "1 MUST failed", "22 November 2026"):
         assert said in rows[1]
-    assert 'href="digits-guided.html#card-saliency-sanity"' in shown
+    assert 'href="../cards/saliency-sanity.html#depends-on-parameters--digits-guided"' in shown
+    assert "1 of 2 MUST failed, 1 errored" in text(shown.split("## By card")[1])
+
+
+def test_of_many_cards_the_board_shows_the_gravest(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are more cards than a page has room for, those left out are counted."""
+    assert "not shown" not in site.pages(source)["subjects/index.md"]
+    twice = board.rows(source) * 2
+    monkeypatch.setattr(board, "MOST", 1)
+    monkeypatch.setattr(board, "rows", lambda _: twice)
+    shown = text(board.board("subjects/index.md", source))
+    assert "1 more card is not shown" in shown
+    assert shown.count("Saliency maps that depend on the model") == 1

@@ -12,7 +12,7 @@ from method_cards.lazy import torch
 from method_cards.measurement import Pictures, Quantity, Yielded
 from method_cards.subject import Subject
 from method_checks.attribution import controls
-from method_checks.attribution.explainers import Explainer, resolve
+from method_checks.attribution.explainers import CustomExplainer, Explainer, resolve
 from method_checks.attribution.explainers.shared import explained
 from method_checks.attribution.maps.pictured import class_names, inputs_of, side_by_side
 from method_checks.attribution.maps.similarity import correlation, is_constant, ranked
@@ -140,12 +140,7 @@ class RandomLogit(Check):
             done += len(batch)
             reference = explained(context, explainer, view)
             again = explained(context, explainer, view, draw=1)
-            maps = [
-                explainer.explain(
-                    view.at(view.features, view.rows, targets=targets), context.number("explainer", number)
-                )
-                for number, targets in enumerate(others)
-            ]
+            maps = list(_of_other_classes(context, explainer, view, others))
             yield from _compared(view, reference, again, maps)
             if first:
                 yield _pictures(subject, view, reference, maps[0], others[0])
@@ -236,6 +231,17 @@ def common_component(seed: int) -> Subject:
         model = Shared().eval()
     _, test = controls.digits(seed)
     return Subject("shared", "image-classification", model, {"test": test}, explainer={"method": "gradient"})
+
+
+def _of_other_classes(
+    context: Context, explainer: Explainer | CustomExplainer, view: View, others: Tensor
+) -> Iterator[Tensor]:
+    """The maps for each of the other classes; as many at once as a block holds, where the method draws nothing."""
+    together = 1 if explainer.is_random else max(1, view.block // len(view.features))
+    for number, some in enumerate(others.split(together)):
+        repeated = view.features.repeat(len(some), *[1] * (view.features.dim() - 1))
+        there = view.at(repeated, view.rows.repeat(len(some)), targets=some.flatten())
+        yield from explainer.explain(there, context.number("explainer", number)).chunk(len(some))
 
 
 def _compared(view: View, reference: Tensor, again: Tensor, maps: list[Tensor]) -> Iterator[Yielded]:

@@ -32,9 +32,6 @@ REFERENCE = 256
 NOISE = 0.01
 """Standard deviation of the noise on imputed pixels, in units of the input (rong2022consistent)."""
 
-TOGETHER = 2**17
-"""How many numbers gaps are filled among at once, where one variant of the images has fewer."""
-
 IMAGE = 4
 """How many axes a batch of images has."""
 
@@ -67,7 +64,7 @@ def remover(context: Context, view: View, split: str, substrate: Substrate) -> C
 
 
 def imputed(images: Tensor, removed: Tensor) -> Tensor:
-    """What `impute` gives for each of several masks of the same images, as many at once as stay in the processor's cache.
+    """What `impute` gives for each of several masks of the same images.
 
     Args:
         images: ``(batch, channel, height, width)``.
@@ -76,12 +73,9 @@ def imputed(images: Tensor, removed: Tensor) -> Tensor:
     Returns:
         ``(*variant, batch, channel, height, width)``.
     """
-    masks = removed.reshape(-1, *removed.shape[-3:])
-    found = [
-        impute(images.repeat(len(some), 1, 1, 1), some.flatten(0, 1))
-        for some in masks.split(max(1, TOGETHER // max(1, images.numel())))
-    ]
-    return torch.cat(found).reshape(*removed.shape[:-2], *images.shape[1:])
+    masks = removed.reshape(-1, *removed.shape[-2:])
+    found = impute(images.repeat(len(masks) // len(images), 1, 1, 1), masks)
+    return found.reshape(*removed.shape[:-2], *images.shape[1:])
 
 
 def blurred(images: Tensor) -> Tensor:
