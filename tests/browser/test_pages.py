@@ -66,6 +66,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings |= {
         "plugins": ["search", "offline", {"method-cards": {"project": "method-cards.yaml"}}],
         "nav": [{"Home": "index.md"}],
+        "extra_css": [],  # of pages that are not here
     }
     settings["not_in_nav"] = "/checks/*\n/subjects/*\n/cards/*\n"
     (folder / "mkdocs.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
