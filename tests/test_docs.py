@@ -451,8 +451,10 @@ def test_commands_name_what_there_is(page: Path) -> None:
 
 def _anchors(path: Path) -> set[str]:
     text = FENCE.sub("", path.read_text(encoding="utf-8"))
-    titles = [re.sub(r"[^\w\s-]", "", title).strip().lower() for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
-    return {re.sub(r"[-\s]+", "-", title) for title in titles}
+    given = set(re.findall(r"\{#([\w-]+)\}", text))
+    headings = re.findall(r"^#+ ([^{\n]+)", text, re.MULTILINE)
+    titles = [re.sub(r"[^\w\s-]", "", title).strip().lower() for title in headings]
+    return given | {re.sub(r"[-\s]+", "-", title) for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
