@@ -136,6 +136,7 @@ def configuration() -> dict[str, Any]:
         "docs_dir": "docs",
         "nav": [{"Home": "index.md"}, *({name.title(): f"{name}/index.md"} for name in HUBS)],
     }
+    settings.pop("extra_css", None)  # of this project's own pages
     settings["not_in_nav"] = "".join(f"/{name}/*\n" for name in HUBS)
     settings["plugins"] = ["search", "offline", "method-cards"]
     return settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -56,12 +55,15 @@ Endings: TypeAlias = tuple[Trial, tuple[Ending, ...]]
 """A trial, and how it ended for each of its prescriptions."""
 
 
-def alike(chosen: Sequence[Chosen]) -> list[list[Chosen]]:
-    """Prescriptions that a run would decide from one measurement: of the same check, parameters and number of examples."""
+def alike(chosen: Sequence[Chosen], registry: Registry) -> list[list[Chosen]]:
+    """Prescriptions that a run would decide from one measurement: of the same check, parameters and number of examples.
+
+    A parameter that is given its default is the same as one that is not given.
+    """
     found: dict[tuple[str, str, int | None], list[Chosen]] = {}
     for loaded, prescription in chosen:
         binding = _binding(prescription)
-        parameters = json.dumps(binding.parameters, sort_keys=True, default=str)
+        parameters = registry.get(binding.id).load().model_validate(binding.parameters).model_dump_json()
         found.setdefault((binding.id, parameters, binding.samples), []).append((loaded, prescription))
     return list(found.values())
 

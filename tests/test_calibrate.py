@@ -164,13 +164,17 @@ def test_a_prescription_that_no_control_can_fail_is_refused(tmp_path: Path) -> N
 
 
 def test_prescriptions_of_one_measurement_are_decided_by_one_run_of_each_control(tmp_path: Path) -> None:
-    """Alike ones are put together across cards, each control runs once for all, and each is judged by its own criteria."""
-    bindings = [WANTED, scripted(criterion("ones", at_most=0.7)), scripted(criterion("level", at_most=0.7), share=0.3)]
+    """Alike ones are put together, defaults counted, each control runs once for all, and each is judged by its own criteria."""
+    bindings = [
+        WANTED,
+        scripted(criterion("ones", at_most=0.7), share=0.5),
+        scripted(criterion("level", at_most=0.7), share=0.3),
+    ]
     loaded = toy_catalog(tmp_path, [prescription(f"p{place}", check=item) for place, item in enumerate(bindings)]).get(
         "toy-card"
     )
     chosen = [(loaded, item) for item in loaded.card.prescriptions]
-    together, alone = alike(chosen)
+    together, alone = alike(chosen, registry())
     assert [[item.id for _, item in group] for group in (together, alone)] == [["p0", "p1"], ["p2"]]
     runs: list[int] = []
     both = calibrate(together, registry(), seeds=4, samples=128, advanced=lambda: runs.append(1))

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +161,23 @@ def test_every_entry_point_group_is_explained() -> None:
     assert [group for group in groups if f"`{group}`" not in guide] == []
 
 
+def test_the_readme_counts_right() -> None:
+    """The numbers of checks and explainers in the README are those that there are."""
+    from method_checks.attribution.explainers import METHODS
+
+    checks = Counter(name.partition("/")[0] for name in PYPROJECT["project"]["entry-points"]["method_cards.checks"])
+    text = " ".join(TOP[0].read_text(encoding="utf-8").split())
+    for family, says in {
+        "attribution": "ask whether attribution maps can be trusted",
+        "memorization": "what a model remembers",
+        "influence": "what its data did to it",
+        "privacy": "whether a blur hides anybody",
+    }.items():
+        assert f"{checks.pop(family)} {says}" in text
+    assert not checks
+    assert f"{len(METHODS)} methods under one door" in text
+
+
 @pytest.mark.parametrize("page", DECISIONS, ids=named)
 def test_a_decision_has_its_three_parts(page: Path) -> None:
     """Context, decision, consequences, in this order; its number is that of its file, and the index has it."""
@@ -191,18 +209,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def follow(page: Path, folder: Path) -> None:
-    """Do what a page says: write its files and run its commands, in order."""
+def follow(page: Path, folder: Path) -> str:
+    """Do what a page says: write its files and run its commands, in order; gives what they print."""
+    printed = []
     for fence in fences(page):
         if fence.is_file and fence.language != "toml":
             path = folder / fence.title
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(fence.body, encoding="utf-8")
-        for command in fence.commands if fence.language == "console" else ():
-            _run(command)
+        printed += [_run(command) for command in (fence.commands if fence.language == "console" else ())]
+    return "\n".join(printed)
 
 
-def _run(line: str) -> None:
+def _run(line: str) -> str:
     command, _, comment = line.partition("  # exit status ")
     expected = {int(status) for status in comment.split(" or ")} if comment else {0}
     program, *arguments = shlex.split(command)
@@ -212,7 +231,7 @@ def _run(line: str) -> None:
         settings[name] = value
         program, *arguments = arguments
     if program in ("cd", "make", "source") or arguments[:2] in (["-m", "venv"], ["-m", "pip"]):
-        return  # set up by the test; what `make` does, continuous integration does
+        return ""  # set up by the test; what `make` does, continuous integration does
     if program in ("python", "bash"):
         here = str(Path(sys.executable).parent)
         done = subprocess.run(
@@ -224,12 +243,19 @@ def _run(line: str) -> None:
             env={**os.environ, **settings, "PATH": os.pathsep.join([here, os.environ["PATH"]])},
         )
         assert done.returncode in expected, f"{line}\n{done.stdout}{done.stderr}"
-        return
+        return done.stdout
     assert program == "method-cards", line
     result = CliRunner().invoke(app, arguments)
     status = 2 if isinstance(result.exception, InputError) else result.exit_code
     assert status in expected, f"{line}\n{result.output}\n{result.exception!r}"
     assert "! errored" not in result.output, f"{line}\n{result.output}"
+    return result.output
+
+
+def said(text: str) -> list[str]:
+    """The lines of a report without their numbers, which differ a little from machine to machine, and without drawings."""
+    lines = (re.sub(r"-?\d+(\.\d+)?", "#", " ".join(line.split())) for line in text.splitlines())
+    return [line for line in lines if re.search(r"[a-z]{3}", line) and not re.match("(allowed|measured) ", line)]
 
 
 def _digits(folder: Path) -> None:
@@ -300,6 +326,10 @@ def hash_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+START = SITE / "guide" / "get-started.md"
+QUOTING = {START.stem}
+"""Pages whose blocks of text are printed by their commands."""
+
 SLOW = {"get-started", "gpu-and-clusters", "language-models", "your-own-model"}
 FOLLOWED = [pytest.param(page, marks=[pytest.mark.slow] if page.stem in SLOW else []) for page in GUIDE if page != CLI]
 
@@ -319,7 +349,17 @@ def test_a_page_does_what_it_says(page: Path, folder: Path) -> None:
     """All files of a page are written and all its commands are run, in order, as a reader would."""
     if page.stem in SET_UP:
         SET_UP[page.stem](folder)
-    follow(page, folder)
+    printed = said(follow(page, folder))
+    quoted = [
+        line for fence in fences(page) if page.stem in QUOTING and fence.language == "text" for line in said(fence.body)
+    ]
+    assert [line for line in quoted if not any(line in each for each in printed)] == []
+
+
+def test_the_first_report_is_the_same_everywhere() -> None:
+    """The report that the README shows is the one that the first page of the guide explains."""
+    shown = [next(fence.body for fence in fences(page) if fence.language == "text") for page in (TOP[0], START)]
+    assert shown[0] == shown[1]
 
 
 def test_the_gate_for_open_verdicts_works(folder: Path) -> None:
@@ -410,9 +450,11 @@ def test_commands_name_what_there_is(page: Path) -> None:
 
 
 def _anchors(path: Path) -> set[str]:
-    text = FENCE.sub("", path.read_text(encoding="utf-8"))
-    titles = [re.sub(r"[^\w\s-]", "", title).strip().lower() for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
-    return {re.sub(r"[-\s]+", "-", title) for title in titles}
+    headings = re.findall(
+        r"^#+ (.+?)(?: \{#([\w-]+)\})?$", FENCE.sub("", path.read_text(encoding="utf-8")), re.MULTILINE
+    )
+    titles = [re.sub(r"[^\w\s-]", "", title).strip().lower() for title, _ in headings]
+    return {given or re.sub(r"[-\s]+", "-", title) for title, (_, given) in zip(titles, headings, strict=True)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

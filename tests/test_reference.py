@@ -248,6 +248,7 @@ subjects:
         by: A. Person
         "on": 2026-03-01
         evidence: https://example.org/decisions/17
+        question: Is the baseline stated beside each map?
     waivers:
       - prescription: integrated-gradients/complete
         reason: A pilot with five users who see the confidence as well.

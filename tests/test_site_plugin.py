@@ -68,6 +68,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     written = settings() | {
         "plugins": ["search", "offline", ours],
         "nav": [{"Home": "index.md"}, {"Cards": "cards/index.md"}],
+        "extra_css": [],  # of pages that are not here
     }
     written["not_in_nav"] = "/checks/*\n/subjects/*\n/cards/*\n"
     config = folder / "mkdocs.yml"
@@ -174,6 +175,17 @@ def test_a_missing_configuration_says_what_to_do(tmp_path: Path) -> None:
     """Without mkdocs.yml the message names the command that writes one."""
     with pytest.raises(InputError, match="method-cards init"):
         build.build_site(tmp_path / "mkdocs.yml")
+
+
+def test_a_strict_build_shows_the_warnings_that_ended_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A broken link ends a strict build, and standard error names the page and the link."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# Home\n\n[gone](nowhere.md)\n", encoding="utf-8")
+    config = tmp_path / "mkdocs.yml"
+    config.write_text("site_name: x\nplugins: []\n", encoding="utf-8")
+    with pytest.raises(InputError, match="1 warnings in strict mode"):
+        build.build_site(config)
+    assert re.search(r"warning: .*'index\.md'.*'nowhere\.md'", capsys.readouterr().err)
 
 
 def test_a_page_that_a_person_wrote_wins(tmp_path: Path) -> None:

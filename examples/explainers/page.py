@@ -163,7 +163,7 @@ def waiting(entries: Sequence[Entry]) -> list[str]:
         for model, title in MODELS.items()
     }
     told = [f"- {title}: {', '.join(names)}" for title, names in missing.items() if names]
-    return ["## Not measured yet\n", *told, ""] if told else []
+    return ["## Not measured\n", *told, ""] if told else []
 
 
 def nulls(entries: Sequence[Entry]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,8 @@ from method_cards.errors import InputError
 from method_cards.render import board, site
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from method_cards.project import Project
 
 CACHE = Path(".cache/method-cards/figures")
@@ -65,8 +69,9 @@ def build_site(config: Path, *, strict: bool = True) -> Path:
 
     settings = _configured(config, strict=strict)
     try:
-        settings.plugins.on_startup(command="build", dirty=False)
-        build(settings)
+        with _told():
+            settings.plugins.on_startup(command="build", dirty=False)
+            build(settings)
     except (MkDocsException, SystemExit) as error:
         raise InputError(
             f"{config}: the site cannot be built: {error.__cause__ or error.__context__ or error}"
@@ -100,6 +105,20 @@ def _configured(config: Path, *, strict: bool) -> Any:
         return load_config(config_file=str(config), strict=strict)
     except MkDocsException as error:
         raise InputError(f"{config}: {error}") from error
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Show MkDocs' warnings on standard error: its own command does, and "aborted with 2 warnings" says nothing without them."""
+    shown = logging.StreamHandler()
+    shown.setLevel(logging.WARNING)
+    shown.setFormatter(logging.Formatter("warning: %(message)s"))
+    logger = logging.getLogger("mkdocs")
+    logger.addHandler(shown)
+    try:
+        yield
+    finally:
+        logger.removeHandler(shown)
 
 
 def _exists(config: Path) -> None:

@@ -188,7 +188,7 @@ def _single(item: SeriesData, about: Sequence[CriterionResult]) -> Chart | None:
         both = (_thinned(item.values), _thinned(item.negatives))
         area = next((result.interval.estimate for result in about if result.interval is not None), None)
         finding = f"ROC curve of {name}" + (f", area {number(area)}" if area is not None else "")
-        note = "Left: the ROC curve; the dashed diagonal is chance. Right: where the scores of both groups lie."
+        note = "Left: the ROC curve; the dashed diagonal is chance. Right: where the scores of both groups lie, tails in the last bars."
         return Chart(
             Roc(*both, name=name),
             name,

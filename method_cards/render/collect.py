@@ -270,13 +270,16 @@ class _Reading:
     def _says_what_it_must(self, cell: _Cell) -> bool:
         """Whether a text is as it was written; and if it asks something, whether it asks what the card asks."""
         if self._role(cell) == "text" and "asked" in self.fresh[cell.id].metadata.method_cards:
-            card, _, slug = self._prescription(cell).partition("/")
-            prescriptions = self.project.catalog.get(card).card.prescriptions
-            asked = next(item for item in prescriptions if item.id == slug)
-            assert asked.question is not None
-            needed = [cells.plain(asked.statement), cells.plain(asked.question.question)]
-            return cell.is_as_written and all(text in cell.source for text in needed)
+            statement, question = self._asked(self._prescription(cell))
+            return cell.is_as_written and all(cells.plain(text) in cell.source for text in (statement, question))
         return cell.is_as_written
+
+    def _asked(self, full: str) -> tuple[str, str]:
+        """What the card says and asks."""
+        card, _, slug = full.partition("/")
+        found = next(item for item in self.project.catalog.get(card).card.prescriptions if item.id == slug)
+        assert found.question is not None
+        return found.statement, found.question.question
 
     def _answer(self, cell: _Cell, texts: set[str]) -> Answer | None:
         """The answer in a cell; None where there is none."""
@@ -297,10 +300,7 @@ class _Reading:
             answer = answer_from(fields)
         except InputError as error:
             raise InputError(f"{cell}: {error}") from None
-        card, _, slug = full.partition("/")
-        asked = next(item for item in self.project.catalog.get(card).card.prescriptions if item.id == slug)
-        assert asked.question is not None
-        return answer.model_copy(update={"question": asked.question.question})
+        return answer.model_copy(update={"question": self._asked(full)[1]})
 
 
 def _looks_like_answer(cell: _Cell) -> bool:

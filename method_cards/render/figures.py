@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE_VERSION = "7"
+STYLE_VERSION = "8"
 """Goes up when the same data would be drawn differently, so that no old drawing is taken from a cache."""
 
 LONGEST = 48
@@ -185,7 +185,7 @@ class Roc:
         _finish(left, "share of negatives", "share of positives", (0, 1))
         left.set_xlim(0, 1)
         both = np.concatenate([self.positives, self.negatives])
-        low, high = np.quantile(both, [0.005, 0.995])
+        low, high = np.quantile(both, [0.02, 0.98])
         bins = np.linspace(low, high if high > low else low + 1, 25)
         for number, (values, label) in enumerate(((self.positives, "positives"), (self.negatives, "negatives"))):
             clipped = np.clip(values, bins[0], bins[-1])

@@ -232,6 +232,8 @@ class _Made:
         verdict = cells.verdict_of(self.record, full)
         if prescription.question is not None:
             given = self.answers.get(full) or (verdict.answer if verdict is not None else None)
+            if given is not None and given.question not in ("", prescription.question.question):
+                given = None  # it answers what the card used to ask
             asked = {
                 "prescription": full,
                 "asked": digest(f"{prescription.statement}\n{prescription.question.question}"),

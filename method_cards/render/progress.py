@@ -208,7 +208,7 @@ def calibrate(
         console=errors,
         disable=not is_live(errors),
     ) as bar:
-        for together in alike(chosen):
+        for together in alike(chosen, registry):
             names = [f"{loaded.card.id}/{prescription.id}" for loaded, prescription in together]
             task = bar.add_task(", ".join(names), total=None)
             found = measure(

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import io
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
-from method_cards.render import board, build
-from tests.render import sample
+from tests.browser.visit import MARKS, Visit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
 CARD = "cards/saliency-sanity.html"
 PAGES = (
     CARD,
@@ -41,97 +24,7 @@ PAGES = (
     "checks/attribution/sample-randomization.html",
 )
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"needs {CHROMIUM}: apt-get install chromium"),
-]
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  (the base class names it so)
-        pass
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site with every kind of verdict."""
-    import sys
-
-    folder = tmp_path_factory.mktemp("project")
-    sample.write_project(folder)
-    (folder / "site").mkdir()
-    (folder / "site" / "index.md").write_text(f"# Home\n\nInline $x_1$.\n\n{board.MARK}\n", encoding="utf-8")
-    repository = Path(__file__).parents[2]
-    settings: dict[str, Any] = yaml.safe_load((repository / "mkdocs.yml").read_text(encoding="utf-8"))
-    settings |= {
-        "plugins": ["search", "offline", {"method-cards": {"project": "method-cards.yaml"}}],
-        "nav": [{"Home": "index.md"}],
-    }
-    settings["not_in_nav"] = "/checks/*\n/subjects/*\n/cards/*\n"
-    (folder / "mkdocs.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    project = {
-        "schema_version": 1,
-        "checks": [f"{sample.__name__}:SampleRandomization"],
-        "subjects": {
-            "digits-cnn": {
-                "task": "image-classification",
-                "model": "m.py:m",
-                "data": {"test": "m.py:d"},
-                "cards": ["saliency-sanity"],
-            }
-        },
-    }
-    (folder / "method-cards.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
-    assert sample.__name__ in sys.modules
-    return build.build_site(folder / "mkdocs.yml")
-
-
-@pytest.fixture(scope="module")
-def site(built: Path) -> Iterator[str]:
-    """Its address."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(built)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*ARGUMENTS, NOWHERE])
-        yield opened
-        opened.close()
-
-
-class Visit:
-    """One page in a fresh context, with everything that it asked for and complained about."""
-
-    def __init__(self, browser: Browser, *, scheme: Any = "light", width: int = 1280) -> None:
-        self.context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
-        self.page: Page = self.context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
-        self.page.on(
-            "response",
-            lambda found: self.complaints.append(f"{found.status} {found.url}") if found.status >= 400 else None,
-        )
-        self.page.on(
-            "console",
-            lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None,
-        )
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
+pytestmark = MARKS
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from method_cards.render.html_report import html_report
-from tests.browser.test_pages import ARGUMENTS, CHROMIUM, NOWHERE
+from tests.browser.visit import MARKS
 from tests.render import sample
 from tests.render.test_html_report import hostile_view
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"needs {CHROMIUM}: apt-get install chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*ARGUMENTS, NOWHERE])
-        yield opened
-        opened.close()
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")

@@ -158,6 +158,11 @@ def test_a_card_that_asks_something_else_has_no_answer(toy: Project) -> None:
     assert "changed since A. Person answered it" in verdict.reason
     with pytest.raises(InputError, match="the card asks something else now"):
         collect(now, path)
+    assert (
+        cell(read(written(now)), FIRST)["source"] == cell(read(written(project(toy.folder, WANTED))), FIRST)["source"]
+    )
+    assert collect(now, filled(now, answer="Really.")).changed == (FIRST,)
+    assert again(now).answers("toy")[FIRST].question == "Is it really so?"
 
 
 def test_answers_in_two_places(toy: Project) -> None:

@@ -7,7 +7,7 @@
       const formula = text.replace(/^\\[[(]/, "").replace(/\\[\])]$/, "")
       place.dataset.drawn = ""
       if (place.tagName === "DIV") place.tabIndex = 0 // a long formula scrolls, from the keyboard too
-      katex.render(formula, place, { displayMode, throwOnError: false, trust: false, maxExpand: 200, maxSize: 40 })
+      katex.render(formula, place, { displayMode, throwOnError: false, strict: false, trust: false, maxExpand: 200, maxSize: 40 })
     }
   }
   // Material gives its search dialog a role and no name.

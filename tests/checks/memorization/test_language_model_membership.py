@@ -127,16 +127,31 @@ def test_a_reference_model_that_saw_the_non_members_gives_no_verdict() -> None:
     assert result.gates[0].outcome is Outcome.PASSED
 
 
-@pytest.mark.parametrize("name", ["never-saw-either-but-shifted", "memorised-and-shifted"])
+@pytest.mark.parametrize(
+    "name", ["never-saw-either-but-shifted", "never-saw-either-but-reordered", "memorised-and-shifted"]
+)
 def test_shifted_texts_give_no_verdict(name: str) -> None:
-    """Where the words differ, no verdict is given, be the model innocent or not."""
+    """Where the words or their order differ, no verdict is given, be the model innocent or not."""
     result = judged(name, "likelihood-attacks")
     assert (result.outcome, result.gates[0].outcome) == (Outcome.INVALID, Outcome.FAILED)
 
 
+def test_a_reordered_text_is_made_of_the_same_letters() -> None:
+    """The control's non-members have the letters that they had, from the begin token on, and two in three are as they were."""
+    changed, _ = control("never-saw-either-but-reordered").split("test").take(range(1200))
+    before = part(0, 90)
+    assert isinstance(changed, dict)
+    assert torch.equal(changed["input_ids"].sort(1).values, before["input_ids"].sort(1).values)
+    assert torch.equal(changed["input_ids"] == 0, before["input_ids"] == 0)
+    assert bool((changed["input_ids"][:, 0] == BEGIN).all())
+    same = (changed["input_ids"] == before["input_ids"]).all(1)
+    assert bool(same.view(-1, 3)[:, 1:].all())
+    assert same.float().mean() < 0.7
+
+
 def test_every_control_is_used_here() -> None:
     """No control is left untested by the tests above."""
-    assert len(LanguageModelMembership.controls()) == 8
+    assert len(LanguageModelMembership.controls()) == 9
 
 
 def test_a_reference_model_at_one_half_does_not_hide_a_shift() -> None:

@@ -75,6 +75,18 @@ def shifted(seed: int) -> Subject:
     return _subject("never-saw-either-but-shifted", memorizer(seed), {"train": part(seed, 1), "test": other})
 
 
+def reordered(seed: int) -> Subject:
+    """A model that saw neither part; in every third non-member the letters stand in another order, which no count of letters tells."""
+    fresh = part(seed, HELD_OUT)
+    ids, mask = fresh["input_ids"], fresh["attention_mask"]
+    places = torch.rand(ids.shape, generator=torch.Generator().manual_seed(seed + 600_000))
+    places[:, 0] = -1
+    shuffled = ids.gather(1, torch.where(mask == 1, places, 2).argsort(1))
+    is_third = torch.arange(len(ids))[:, None] % 3 == 0
+    data = {"train": part(seed, 1), "test": {**fresh, "input_ids": torch.where(is_third, shuffled, ids)}}
+    return _subject("never-saw-either-but-reordered", memorizer(seed), data)
+
+
 def memorised_and_shifted(seed: int) -> Subject:
     """A model that memorised its texts, and non-members of that other language."""
     return _subject(
@@ -137,6 +149,13 @@ CONTROLS = (
         "confounded",
         "A model that saw neither split; the non-members are of a language in which letters follow each other a little differently.",
         shifted,
+        because="blind_auc",
+    ),
+    Control(
+        "never-saw-either-but-reordered",
+        "confounded",
+        "A model that saw neither split; in every third non-member the letters stand in another order.",
+        reordered,
         because="blind_auc",
     ),
     Control(
