@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -44,7 +45,10 @@ def explainer_page(name: str, entries: Sequence[Entry], models: Mapping[str, str
 
 
 def counts(entries: Sequence[Entry], models: Mapping[str, str]) -> list[str]:
-    """How many prescriptions came out how, on each model."""
+    """How many prescriptions came out how, on each model; or why none did."""
+    if all(entry["outcome"] == "not_applicable" for entry in entries):
+        [(reason, _)] = Counter(entry["reason"] for entry in entries).most_common(1)
+        return [f"None of the four models can be explained by it: {_safe(short(reason))}.\n"]
     lines = [
         "Verdicts with the bounds of the cards, on 128 examples unless a card asks for more:\n",
         "| model | failed | no verdict | passed |",
