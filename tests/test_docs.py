@@ -450,11 +450,11 @@ def test_commands_name_what_there_is(page: Path) -> None:
 
 
 def _anchors(path: Path) -> set[str]:
-    text = FENCE.sub("", path.read_text(encoding="utf-8"))
-    given = set(re.findall(r"\{#([\w-]+)\}", text))
-    headings = re.findall(r"^#+ ([^{\n]+)", text, re.MULTILINE)
-    titles = [re.sub(r"[^\w\s-]", "", title).strip().lower() for title in headings]
-    return given | {re.sub(r"[-\s]+", "-", title) for title in titles}
+    headings = re.findall(
+        r"^#+ (.+?)(?: \{#([\w-]+)\})?$", FENCE.sub("", path.read_text(encoding="utf-8")), re.MULTILINE
+    )
+    titles = [re.sub(r"[^\w\s-]", "", title).strip().lower() for title, _ in headings]
+    return {given or re.sub(r"[-\s]+", "-", title) for title, (_, given) in zip(titles, headings, strict=True)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import html5lib
 import pytest
 import yaml
 from mkdocs.commands.build import build as mkdocs_build
@@ -137,6 +139,43 @@ def test_no_page_runs_what_is_written_in_it(built: Path) -> None:
     """No element of a page has an event handler."""
     for name, page in pages(built).items():
         assert not page.handlers, f"{name}: {page.handlers}"
+
+
+def wrong(html: str) -> list[str]:
+    """What is no good HTML: what a parser complains about, ids that stand twice, links within links, headings that skip a level, pictures without words."""
+    parser = html5lib.HTMLParser(namespaceHTMLElements=False)
+    tree = parser.parse(html)
+    found = [f"{code} at {place}" for place, code, _ in parser.errors]
+    elements = [element for element in tree.iter() if isinstance(element.tag, str)]
+    ids = [element.attrib["id"] for element in elements if "id" in element.attrib]
+    found += [f"the id {name} stands twice" for name in sorted({name for name in ids if ids.count(name) > 1})]
+    controls = ("a", "button", "summary", "select", "input")
+    found += [
+        f"{inner.tag} within {outer.tag}"
+        for outer in elements
+        if outer.tag in ("a", "button")
+        for inner in outer.iter()
+        if inner is not outer and inner.tag in controls
+    ]
+    levels = [int(element.tag[1]) for element in elements if re.fullmatch("h[1-6]", element.tag)]
+    found += [f"h{after} after h{before}" for before, after in pairwise(levels) if after > before + 1]
+    return found + [
+        f"no alt: {dict(item.attrib)}" for item in elements if item.tag == "img" and "alt" not in item.attrib
+    ]
+
+
+def test_pages_are_good_html(built: Path) -> None:
+    """No page has what a strict parser or a screen reader stumbles over; and the test itself would see it."""
+    assert {
+        name: problems
+        for path in built.rglob("*.html")
+        if (problems := wrong(path.read_text("utf-8")))
+        for name in [path.name]
+    } == {}
+    bad = wrong(
+        "<!DOCTYPE html><html><body><h1>a</h1><h3 id=x>b</h3><p id=x><a href=y><button>c</button></a><img></p></div></body></html>"
+    )
+    assert len(bad) == 5
 
 
 def test_every_prescription_is_on_the_site(built: Path) -> None:

@@ -88,12 +88,17 @@ class Item:
 HEAVY = 72_000
 """From so many bytes on, parts of a card get pages of their own: with a theme around it, a page then stays below 100 kB."""
 
+FULL = 76_000
+"""So many bytes still fit: the lines that lead to the pages of the subjects may fill a card's page up to here."""
+
 LAYOUTS: tuple[frozenset[str], ...] = (
     frozenset(),
     frozenset({"background"}),
     frozenset({"background", "results"}),
+    frozenset({"background", "results", "lines"}),
 )
-"""What stands on pages of its own: first what is not needed in order to act, then what was found on each subject."""
+"""What leaves the page: first what is not needed in order to act, then what was found on each subject, last the line for each result
+that had stayed. The table at the top leads to every result in any case."""
 
 
 def card_pages(loaded: LoadedCard, source: Source, results: Results) -> dict[str, str]:
@@ -114,7 +119,7 @@ def card_pages(loaded: LoadedCard, source: Source, results: Results) -> dict[str
             by_prescription.setdefault(result.verdict.prescription, []).append(result)
     for apart in LAYOUTS:
         pages = _pages(loaded, source, views, by_prescription, apart)
-        if len(pages[_path(loaded)].encode()) < HEAVY:
+        if len(pages[_path(loaded)].encode()) < (FULL if "results" in apart else HEAVY):
             break
     return pages
 

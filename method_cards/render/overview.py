@@ -254,14 +254,6 @@ class Overview:
         """Whether the newest run was asked for some cards or prescriptions only."""
         return is_partial(self.record)
 
-    def item(self, verdict: Verdict) -> Item | None:
-        """The standing verdict on the same prescription."""
-        return self._by_id.get(verdict.id)
-
-    @cached_property
-    def _by_id(self) -> dict[str, Item]:
-        return {item.verdict.id: item for item in self.items}
-
     def loaded(self, card: str) -> LoadedCard | None:
         """A card, where it is still there."""
         return self.source.catalog.get(card) if card in self.source.catalog else None

@@ -51,6 +51,7 @@ class Scale:
         self.bounds = [bound for bound in (low, high) if math.isfinite(bound)]
         least, greatest = min(*values, *self.bounds), max(*values, *self.bounds)
         margin = 0.03 * (greatest - least) or 0.5 * abs(least) or 1.0
+        self._ends = (least, greatest)
         self._least, self._greatest = least - margin, greatest + margin
         self._low, self._high = low, high
 
@@ -72,7 +73,7 @@ class Scale:
         taken = [x for _, x, _ in marks]
         marks += [
             (end, self._x(end), "mc-hint")
-            for end in (self._least, self._greatest)
+            for end in self._ends
             if all(abs(self._x(end) - x) > 44 for x in taken)  # noqa: PLR2004  (room for two numbers)
         ]
         parts = [

@@ -15,7 +15,12 @@ from method_cards.card import Card, Criterion
 from method_cards.catalog import Catalog, LoadedCard
 from method_cards.judge import bounds
 from method_cards.record import Record, SubjectData
+from method_cards.registry import Registry
 from method_cards.render import build
+from method_cards.render.card_page import card_pages
+from method_cards.render.figures import Drawer
+from method_cards.render.results import Results
+from method_cards.render.source import Source
 from method_cards.verdict import CriterionResult, IntervalData, Outcome, Verdict
 from tests.test_site_plugin import settings
 
@@ -86,6 +91,21 @@ def test_no_page_is_heavy(tmp_path: Path) -> None:
     sizes = {path.relative_to(built).as_posix(): path.stat().st_size for path in built.rglob("*.html")}
     assert sum(name.startswith("cards/") for name in sizes) > len(catalog)
     assert {name: size for name, size in sizes.items() if size >= LIMIT} == {}
+
+
+def test_a_card_with_many_subjects_leads_to_their_pages(tmp_path: Path) -> None:
+    """With six failing subjects the page keeps its table alone: each verdict is a place on it and leads to that subject's page."""
+    catalog = Catalog.installed()
+    loaded = catalog.get("integrated-gradients")
+    names = [f"model-{number}" for number in range(6)]
+    records = [(new_record((loaded,), name), tmp_path) for name in names]
+    pages = card_pages(loaded, Source(catalog, Registry.installed(), records), Results(Drawer()))
+    page = pages["cards/integrated-gradients.md"]
+    assert len(page.encode()) < 76_000
+    for name in names:
+        anchor = f"completeness--{name}"
+        assert f'<td id="{anchor}"><a href="integrated-gradients/on-{name}.html#{anchor}">' in page
+        assert f'id="{anchor}"' in pages[f"cards/integrated-gradients/on-{name}.md"]
 
 
 def _pages(nav: list[Any]) -> Iterator[str]:
