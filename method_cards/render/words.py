@@ -105,7 +105,7 @@ def why(record: Record) -> str:
         return listed(reasons)
     waiting = sum(verdict.is_must and verdict.outcome is Outcome.UNANSWERED for verdict in record.verdicts)
     return "every MUST that a check decides passed" + (
-        f"; {plural(waiting, 'MUST')} wait for an answer" if waiting else ""
+        f"; {plural(waiting, 'MUST')} wait{'s' * (waiting == 1)} for an answer" if waiting else ""
     )
 
 
@@ -113,8 +113,12 @@ def unmet(verdicts: Iterable[Verdict]) -> list[str]:
     """What makes a run with these verdicts end with 1: ``2 MUST failed``."""
     stopping = [verdict.outcome for verdict in verdicts if verdict.stops]
     errored = stopping.count(Outcome.ERRORED)
-    verbs = (("failed", Outcome.FAILED), ("is invalid", Outcome.INVALID), ("is inconclusive", Outcome.INCONCLUSIVE))
-    reasons = [f"{stopping.count(outcome)} MUST {verb}" for verb, outcome in verbs if outcome in stopping]
+    counts = {outcome: stopping.count(outcome) for outcome in (Outcome.FAILED, Outcome.INVALID, Outcome.INCONCLUSIVE)}
+    reasons = [
+        f"{count} MUST {'' if outcome is Outcome.FAILED else 'is ' if count == 1 else 'are '}{word(outcome)}"
+        for outcome, count in counts.items()
+        if count
+    ]
     return reasons + ([f"{plural(errored, 'verdict')} could not be measured"] if errored else [])
 
 

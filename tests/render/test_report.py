@@ -168,7 +168,7 @@ def test_good_ending_names_what_is_open(every_outcome: Record) -> None:
         verdict for verdict in every_outcome.verdicts if verdict.outcome in (Outcome.PASSED, Outcome.UNANSWERED)
     )
     text = flat(printed(every_outcome.model_copy(update={"verdicts": kept})))
-    assert "exit status 0: every MUST that a check decides passed; 1 MUST wait for an answer" in text
+    assert "exit status 0: every MUST that a check decides passed; 1 MUST waits for an answer" in text
 
 
 def test_report_needs_no_card(every_outcome: Record) -> None:
