@@ -162,13 +162,22 @@ def test_summary_counts(every_outcome: Record) -> None:
     assert "exit status 1: 1 MUST failed, 1 MUST is invalid and 1 verdict could not be measured" in text
 
 
+def test_endings_agree_with_their_numbers(every_outcome: Record) -> None:
+    """One MUST is invalid, two are; one waits, two wait."""
+    twice = (*every_outcome.verdicts, *every_outcome.verdicts)
+    assert words.unmet(twice) == ["2 MUSTs failed", "2 MUSTs are invalid", "2 verdicts could not be measured"]
+    assert words.waiting([True, False]) == "1 MUST waits for an answer"
+    assert words.waiting([True, True]) == "2 MUSTs wait for an answer"
+    assert words.waiting([False]) == ""
+
+
 def test_good_ending_names_what_is_open(every_outcome: Record) -> None:
     """A run without failures that leaves a MUST undecided says so beside its exit status."""
     kept = tuple(
         verdict for verdict in every_outcome.verdicts if verdict.outcome in (Outcome.PASSED, Outcome.UNANSWERED)
     )
     text = flat(printed(every_outcome.model_copy(update={"verdicts": kept})))
-    assert "exit status 0: every MUST that a check decides passed; 1 MUST wait for an answer" in text
+    assert "exit status 0: every MUST that a check decides passed; 1 MUST waits for an answer" in text
 
 
 def test_report_needs_no_card(every_outcome: Record) -> None:
