@@ -15,7 +15,7 @@ from method_cards.calibration import Calibration, Calibrations
 from method_cards.card import CheckBinding, Prescription
 from method_cards.catalog import LoadedCard
 from method_cards.check import Check, Context, Control
-from method_cards.document import compact_json
+from method_cards.document import compact_json, whole
 from method_cards.errors import InputError
 from method_cards.execution import Options, Silent, measure
 from method_cards.lazy import torch
@@ -157,7 +157,8 @@ def keep(loaded: LoadedCard, found: Sequence[Calibration]) -> str:
     merged = {slug: item for slug, item in sorted({**before, **new}.items()) if slug in _slugs(loaded)}
     path = loaded.folder / calibration.FILE
     data = Calibrations(prescriptions=merged).model_dump(mode="json")
-    path.write_text(compact_json(data), encoding="utf-8")
+    with whole(path) as handle:  # it holds hours of earlier runs
+        handle.write(compact_json(data).encode())
     return str(path)
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from method_cards.card import CheckBinding, Criterion
-from method_cards.document import compact_json
+from method_cards.document import compact_json, whole
 from method_cards.errors import InputError, MethodCardsError
 from method_cards.measurement import Pictures
 from method_cards.verdict import CriterionResult, IntervalData, Outcome
@@ -250,5 +250,6 @@ def write(
     kept = KeptRuns(prescriptions=merged, pictures={key: known[key] for key in sorted(shown) if key in known})
     path = folder / FILE
     data = {"schema_version": 1, **kept.model_dump(mode="json", exclude_defaults=True)}
-    path.write_text(compact_json(data), encoding="utf-8")
+    with whole(path) as handle:
+        handle.write(compact_json(data).encode())
     return path

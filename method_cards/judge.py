@@ -198,7 +198,7 @@ def _sentence(criterion: Criterion, series: Series, interval: Interval, outcome:
     if outcome is Outcome.FAILED:
         return f"{measured}: outside the bound {bound}."
     more = (
-        f"about {needed:,} samples would decide it"
+        f"about {roughly(needed)} samples would decide it"
         if needed is not None
         else "no reasonable number of samples would decide it"
     )
@@ -210,6 +210,12 @@ def number(value: float) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e5:  # noqa: PLR2004
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"  # noqa: PLR2004
     return f"{value:.2e}"
+
+
+def roughly(count: int) -> str:
+    """A count that is an estimate: two significant digits, rounded up, such as ``6,700,000``."""
+    unit = int(10 ** max(len(str(count)) - 2, 0))
+    return f"{-(-count // unit) * unit:,}"
 
 
 def _unmatched(criterion: Criterion, measurements: Measurements, found: list[Series]) -> str:

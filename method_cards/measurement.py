@@ -143,6 +143,10 @@ class Pictures:
             raise CheckError(
                 f'pictures "{self.name}": {self.values.shape[:2]} arrays for {len(self.rows)} rows and {len(self.columns)} columns'
             )
+        if self.values.ndim not in (3, 4) or not self.values.size:
+            raise CheckError(
+                f'pictures "{self.name}": {self.values.shape[2:]} is neither a height and width nor a number of positions'
+            )
         if not np.isfinite(self.values).all():
             raise CheckError(f'pictures "{self.name}" hold NaN or infinite values')
 

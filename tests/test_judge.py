@@ -67,8 +67,19 @@ def test_an_inconclusive_verdict_says_how_many_samples_would_decide() -> None:
     result = judge.judge(bound_check(criterion("ones", at_most=0.45)), measured(ones(0.42)), complete=True).criteria[0]
     assert result.outcome is Outcome.INCONCLUSIVE
     assert result.samples_needed is not None
-    assert f"about {result.samples_needed:,} samples would decide it" in result.reason
+    assert f"about {judge.roughly(result.samples_needed)} samples would decide it" in result.reason
     assert outcome_of(measured(ones(0.42, n=int(result.samples_needed * 1.05))), at_most=0.45) is Outcome.PASSED
+
+
+def test_an_estimated_count_is_told_in_two_digits() -> None:
+    """A number of samples is rounded up to what anybody may believe of it; small ones stay as they are."""
+    assert [judge.roughly(count) for count in (7, 42, 101, 2_300, 6_669_159)] == [
+        "7",
+        "42",
+        "110",
+        "2,300",
+        "6,700,000",
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 1, judge.LEAST_SAMPLES - 1])

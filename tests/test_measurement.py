@@ -100,6 +100,9 @@ def test_pictures_are_whole() -> None:
         Pictures("maps", "c", ("a",), ("one", "two"), np.zeros((1, 1, 2, 2), dtype=np.float32), (True,))
     with pytest.raises(CheckError, match="NaN or infinite"):
         Pictures("maps", "c", ("a",), ("one",), np.full((1, 1, 2, 2), np.nan, dtype=np.float32), (True,))
+    for shape in ((), (0,), (4, 0), (4, 4, 3)):
+        with pytest.raises(CheckError, match="neither a height and width nor a number of positions"):
+            Pictures("maps", "c", ("a",), ("one",), np.zeros((1, 1, *shape), dtype=np.float32), (True,))
     for name in ("../maps", "a/b", "", "Maps", "a b", ".maps"):
         with pytest.raises(CheckError, match="snake_case"):
             pictures(name)

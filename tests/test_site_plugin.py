@@ -15,8 +15,12 @@ import yaml
 from mkdocs.commands.build import build as mkdocs_build
 from mkdocs.config import load_config
 
+from method_cards.catalog import Catalog
 from method_cards.errors import InputError
+from method_cards.project import Project
+from method_cards.registry import Registry
 from method_cards.render import board, build
+from method_cards.render.source import Source
 from tests.render import sample
 
 REPOSITORY = Path(__file__).parents[1]
@@ -246,10 +250,9 @@ def test_a_page_that_a_person_wrote_wins(tmp_path: Path) -> None:
 
 def test_another_generator_gets_the_same_pages(tmp_path: Path) -> None:
     """`build --markdown` writes every page and every file that it needs, and leaves the others alone unless they ask for the board."""
-    from method_cards.project import Project
-
     project = Project.load(REPOSITORY / "examples" / "digits")
-    (tmp_path / "mine.md").write_text("mine", encoding="utf-8")
+    mine = "Käse".encode("latin-1")
+    (tmp_path / "mine.md").write_bytes(mine)
     (tmp_path / "home.md").write_text(f"# Home\n\n{board.MARK}\n\nThe end.\n", encoding="utf-8")
     count = build.write_markdown(project, tmp_path)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -260,6 +263,16 @@ def test_another_generator_gets_the_same_pages(tmp_path: Path) -> None:
     assert home.endswith("The end.\n")
     build.write_markdown(project, tmp_path)
     assert (tmp_path / "home.md").read_text(encoding="utf-8") == home
-    assert (tmp_path / "mine.md").read_text(encoding="utf-8") == "mine"
+    assert (tmp_path / "mine.md").read_bytes() == mine
     for loaded in project.catalog:
         assert (tmp_path / "cards" / f"{loaded.card.id}.md").is_file()
+
+
+def test_a_page_keeps_what_a_person_wrote_between_two_boards() -> None:
+    """A mark above a board that is filled in already takes nothing of what lies between."""
+    source = Source(Catalog.installed(), Registry.installed())
+    once = board.fill(f"{board.MARK}\n\nThe end.\n", "home.md", source)
+    twice = board.fill(f"{board.MARK}\n\nMy words.\n\n{once}", "home.md", source)
+    assert twice.count(board.END) == twice.count(board.MARK) == 2
+    assert "My words." in twice
+    assert board.fill(twice, "home.md", source) == twice

@@ -23,7 +23,10 @@ MARK = "<!-- method-cards: board -->"
 
 END = "<!-- method-cards: end of board -->"
 
-_PLACE = re.compile(rf"^{re.escape(MARK)}[ \t]*$(?:.*?^{re.escape(END)}[ \t]*$)?", re.MULTILINE | re.DOTALL)
+_PLACE = re.compile(
+    rf"^{re.escape(MARK)}[ \t]*$(?:(?:(?!^{re.escape(MARK)}).)*?^{re.escape(END)}[ \t]*$)?", re.MULTILINE | re.DOTALL
+)
+"""A mark with the board that stands below it; never with what lies before the next mark, which a person wrote."""
 
 
 MOST = 60

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from method_cards.document import whole
 from method_cards.errors import InputError
 from method_cards.render import board, site
 
@@ -47,10 +48,11 @@ def write_markdown(project: Project, folder: Path) -> int:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    for page in sorted(folder.rglob("*.md")):
-        text = page.read_text(encoding="utf-8")
-        if board.MARK in text:
-            page.write_text(board.fill(text, page.relative_to(folder).as_posix(), source), encoding="utf-8")
+    for page in sorted(path for path in folder.rglob("*.md") if path.is_file()):
+        if board.MARK.encode() in page.read_bytes():  # pages that do not ask for the board may be in any encoding
+            filled = board.fill(page.read_text(encoding="utf-8"), page.relative_to(folder).as_posix(), source)
+            with whole(page.resolve()) as handle:
+                handle.write(filled.encode())
     return len(files)
 
 

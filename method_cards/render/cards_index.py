@@ -22,7 +22,7 @@ SECONDS = 60
 """What runs in less "runs in seconds"."""
 
 MOST = 150
-"""With more cards than this, each has one line."""
+"""With more cards than this, or more results of subjects on them, each card has one line."""
 
 FILTERS = ("Family", "Task", "Modality", "Verdict", "Training data", "Time")
 """What cards may be chosen by, in the order of the page."""
@@ -82,7 +82,9 @@ def cards_index(source: Source) -> str:
         ],
         numbers=numbers,
         total=len(source.cards),
-        is_long=len(source.cards) > MOST,
+        is_long=len(source.cards)
+        + sum(bool(view.of_card(loaded.card.id)) for view in source.views for loaded in source.cards)
+        > MOST,
         views=source.views,
         seconds=SECONDS,
         links=Links("cards/index.md", directory_urls=source.directory_urls),

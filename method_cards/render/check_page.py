@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 BEFORE = ("What it measures", "Assumptions", "Cost", "Departures from the paper")
 """Sections of the docstring that stand before the parameters."""
 
+MOST = 12
+"""So many prescriptions are shown with all that is known of them; cards of a large library are named in a line each."""
+
+NAMED = 200
+"""So many more are named."""
+
 KINDS = {"defect": "has the defect", "sound": "is sound", "confounded": "allows no verdict"}
 JUDGED_BY = {"exact": "its value", "mean": "the mean", "proportion": "the share of ones", "auc": "the AUC"}
 
@@ -53,9 +59,10 @@ def check_page(entry: Entry, source: Source, files: MutableMapping[str, bytes]) 
     """
     found = source.check(entry.id)
     links = Links(f"checks/{entry.id}.md", directory_urls=source.directory_urls)
-    shown = trusts(entry.id, source)
+    every = trusts(entry.id, source)
     if isinstance(found, str):
-        return render("broken_check.md.jinja", entry=entry, cause=found, trusts=shown, links=links)
+        return render("broken_check.md.jinja", entry=entry, cause=found, trusts=every[:NAMED], links=links)
+    shown, others = parted(every)
     page = found.page()
     references = source.catalog.references
     listed = parameters(found.model_json_schema())
@@ -76,6 +83,8 @@ def check_page(entry: Entry, source: Source, files: MutableMapping[str, bytes]) 
         quantities=[(quantity, spread(quantity)) for quantity in found.quantities],
         bounded=list(dict.fromkeys(item.measurement for one in shown for item in one.binding.criteria)),
         trusts=shown,
+        others=others[:NAMED],
+        unnamed=len(others[NAMED:]),
         several_cards=len({trust.loaded.card.id for trust in shown}) > 1,
         binding=binding(entry.id, listed, found.gates, shown),
         links=links,
@@ -83,6 +92,14 @@ def check_page(entry: Entry, source: Source, files: MutableMapping[str, bytes]) 
         judged_by=JUDGED_BY,
         figure_folder=FIGURES,
     )
+
+
+def parted(every: Sequence[Trust]) -> tuple[Sequence[Trust], Sequence[Trust]]:
+    """The prescriptions that are shown in full, those whose error rates are known first, and the others."""
+    if len(every) <= MOST:
+        return every, ()
+    ordered = sorted(every, key=lambda trust: not trust.is_known)
+    return ordered[:MOST], ordered[MOST:]
 
 
 def binding(check: str, listed: Sequence[Parameter], gates: Sequence[str], shown: Sequence[Trust]) -> Binding:

@@ -175,12 +175,21 @@ def _chosen(setup: _Cell | None) -> str:
     """The subject that the setup cell names, without running it."""
     if setup is None:
         raise InputError("the cell that loads the project and chooses the subject is gone, or its id was changed")
-    for node in _parsed(setup).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-            if names == ["subject"]:
-                return node.value.value
-    raise InputError(f'{setup}: no longer says `subject = "..."`, so nobody can tell whom the answers are about')
+    module = _parsed(setup)
+    chosen = [
+        node.value.value
+        for node in module.body
+        if isinstance(node, ast.Assign)
+        and [target.id for target in node.targets if isinstance(target, ast.Name)] == ["subject"]
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    ]
+    if not chosen:
+        raise InputError(f'{setup}: no longer says `subject = "..."`, so nobody can tell whom the answers are about')
+    stores = [node for node in ast.walk(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    if sum(node.id == "subject" for node in stores) > 1:
+        raise InputError(f"{setup}: chooses the subject more than once: leave one line that does")
+    return chosen[0]
 
 
 def _parsed(cell: _Cell) -> ast.Module:

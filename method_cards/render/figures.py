@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from method_cards.document import whole
 from method_cards.render.markdown import visible
 
 if TYPE_CHECKING:
@@ -268,7 +269,8 @@ class Drawer:
         path = self._cache / name
         if not path.is_file():
             self._cache.mkdir(parents=True, exist_ok=True)
-            path.write_text(make(), encoding="utf-8")
+            with whole(path) as handle:  # half a drawing would be taken for the whole one from then on
+                handle.write(make().encode())
         return path.read_text(encoding="utf-8")
 
 

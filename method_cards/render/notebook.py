@@ -5,7 +5,9 @@ The same card, subject and record give the same bytes: cell ids follow from what
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import json
 import os
 import tempfile
 from dataclasses import dataclass
@@ -101,7 +103,7 @@ def write(project: Project, name: str, output: Path | None = None, *, execute: b
         The file.
 
     Raises:
-        InputError: There is no such card or subject, or the file cannot be written.
+        InputError: There is no such card or subject, the file holds answers that nobody has collected, or it cannot be written.
     """
     path = (output or project.folder / "notebooks" / f"{name}.ipynb").resolve()
     try:
@@ -129,6 +131,7 @@ def write(project: Project, name: str, output: Path | None = None, *, execute: b
     else:
         known = [*project.config.subjects, *project.catalog.ids]
         raise InputError(f'no subject and no card is called "{name}".{did_you_mean(name, known)}')
+    _refuse_loss(path, notebook)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(to_json(notebook), encoding="utf-8")
@@ -247,6 +250,39 @@ class _Made:
             _markdown(place, said, role="text", prescription=full),
             _code(f"{place}/run", cells.run(full), role="run", prescription=full),
         ]
+
+
+def _refuse_loss(path: Path, fresh: NotebookNode) -> None:
+    """Refuse to write over answers that a person gave in a notebook, and that the new one would not hold."""
+    try:
+        old = json.loads(path.read_bytes())["cells"]
+        changed = {
+            cell["id"]: (about["prescription"], _given("".join(cell["source"])))
+            for cell in old
+            if (about := cell["metadata"].get("method_cards", {})).get("role") == "question"
+            and digest("".join(cell["source"])) != about["sha256"]
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return  # no notebook, or none of this package's
+    held = {cell.id: _given(cell.source) for cell in fresh.cells}
+    lost = [words.clean(name)[:100] for place, (name, given) in changed.items() if given and given != held.get(place)]
+    if lost:
+        raise InputError(
+            f"{path}: holds answers that would be lost, to {words.listed(lost)}: run `method-cards notebook collect {path}`, or move the "
+            "file away"
+        )
+
+
+def _given(source: str) -> dict[str, str] | str:
+    """What a question cell answers, by field; its source where that is not its one call any more."""
+    try:
+        call = ast.parse(source.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return source
+    if not isinstance(call, ast.Call):
+        return source
+    said = {str(keyword.arg): ast.unparse(keyword.value) for keyword in call.keywords}
+    return {name: value for name, value in said.items() if value != "''"}
 
 
 def digest(source: str) -> str:

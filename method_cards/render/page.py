@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from method_cards.calibration import PROMISED_DETECTION, PROMISED_FALSE_ALARMS
-from method_cards.judge import number
+from method_cards.judge import number, roughly
 from method_cards.render import history, interval, markdown, rate_drawings, words
 from method_cards.render.charts import spoken
 from method_cards.render.results import GRAVITY, STATES
@@ -204,6 +204,7 @@ def environment() -> jinja2.Environment:
         "heading": heading,
         "compact": words.value,
         "number": number,
+        "roughly": roughly,
         "percent": percent,
         "in_short": percent_in_short,
         "share": share,

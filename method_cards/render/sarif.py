@@ -155,12 +155,16 @@ def _notification(verdict: Verdict, rule: int) -> Data:
 
 def _location(record: Record, project: Project) -> Data:
     """The subject in ``method-cards.yaml``."""
-    path = Path(os.path.relpath(project.document.path))
+    path = project.document.path
+    try:
+        uri = quote(Path(os.path.relpath(path)).as_posix())
+    except ValueError:  # another drive
+        uri = path.resolve().as_uri()
     subject = record.subject.id
     line, _ = project.document.locate(("subjects", subject), key=True)
     return {
         "physicalLocation": {
-            "artifactLocation": {"uri": quote(path.as_posix())},
+            "artifactLocation": {"uri": uri},
             "region": {"startLine": line},
         },
         "logicalLocations": [{"name": subject, "kind": "object"}],

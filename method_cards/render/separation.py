@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,7 +86,7 @@ def rocs(found: Calibration, binding: CheckBinding) -> tuple[Roc, ...]:
     for measurement in dict.fromkeys(criterion.measurement for criterion in binding.criteria):
         groups: dict[bool, list[float]] = {True: [], False: []}
         for control in _concerned(found.controls, measurement):
-            groups[control.kind == "defect"] += _furthest(control.estimates[:count], measurement)
+            groups[control.kind == "defect"] += _furthest(control.estimates[:count], measurement, _unknown(control))
         if groups[True] and groups[False]:
             made.append(_roc(measurement, groups[True], groups[False]))
     return tuple(made)
@@ -133,9 +134,15 @@ def _concerned(controls: Sequence[ControlRates], measurement: str) -> list[Contr
     ]
 
 
-def _furthest(estimates: Sequence[Estimates], measurement: str) -> list[float]:
-    """For each run how far the worst of the quantity's criteria lies beyond its bound; a run without a verdict never does."""
-    series = [item.beyond for item in estimates if item.measurement == measurement]
+def _unknown(control: ControlRates) -> int:
+    """How many of the first runs left nothing but their verdict: they were counted before estimates were kept, and draw no curve."""
+    runs = zip(*(item.values for item in control.estimates), strict=True)
+    return sum(1 for _ in takewhile(lambda run: all(value is None for value in run), runs))
+
+
+def _furthest(estimates: Sequence[Estimates], measurement: str, first: int) -> list[float]:
+    """For each run from `first` on how far the worst of the quantity's criteria lies beyond its bound; one without a verdict never does."""
+    series = [item.beyond[first:] for item in estimates if item.measurement == measurement]
     return [max(-math.inf if value is None else value for value in run) for run in zip(*series, strict=True)]
 
 

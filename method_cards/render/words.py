@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from method_cards import calibration
-from method_cards.judge import number
+from method_cards.judge import number, roughly
 from method_cards.render.interval import label
 from method_cards.verdict import Outcome
 
@@ -119,7 +119,7 @@ def unmet(verdicts: Iterable[Verdict]) -> list[str]:
     errored = stopping.count(Outcome.ERRORED)
     counts = {outcome: stopping.count(outcome) for outcome in (Outcome.FAILED, Outcome.INVALID, Outcome.INCONCLUSIVE)}
     reasons = [
-        f"{plural(count, 'MUST')} {'' if outcome is Outcome.FAILED else 'is ' if count == 1 else 'are '}{outcome}"
+        f"{plural(count, 'MUST')} {'' if outcome is Outcome.FAILED else 'is ' if count == 1 else 'are '}{word(outcome)}"
         for outcome, count in counts.items()
         if count
     ]
@@ -204,8 +204,8 @@ def more_samples(record: Record, verdict: Verdict) -> str:
     smallest = min(found.splits, key=lambda split: split.size, default=None) if found else None
     if smallest is not None and smallest.size < needed:
         lack = f'but the split "{smallest.name}" has {smallest.size:,}: add data, or treat it as not shown'
-        return f"Measure more: about {needed:,} samples would decide it, {lack}."
-    return f"Measure more: about {needed:,} samples would decide it."
+        return f"Measure more: about {roughly(needed)} samples would decide it, {lack}."
+    return f"Measure more: about {roughly(needed)} samples would decide it."
 
 
 def execution(record: Record, verdict: Verdict) -> Execution | None:

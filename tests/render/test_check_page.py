@@ -479,6 +479,26 @@ def test_the_mark_of_the_curve_is_on_the_curve(source: Source) -> None:
     )
 
 
+def test_runs_of_which_no_estimate_was_kept_draw_no_curve(source: Source) -> None:
+    """Runs counted before estimates were kept are neither found nor missed by a curve; one without a verdict stays missed."""
+    found = with_estimates(source, [0.9, 0.8, 0.15, None], [0.0, 0.05, 0.1, 0.25])
+    lost = (None,) * 5
+    joined = tuple(
+        row.model_copy(
+            update={
+                "estimates": tuple(
+                    item.model_copy(update={"values": lost + item.values, "beyond": lost + item.beyond})
+                    for item in row.estimates
+                )
+            }
+        )
+        for row in found.controls
+    )
+    assert separation.rocs(found.model_copy(update={"controls": joined}), binding(source)) == separation.rocs(
+        found, binding(source)
+    )
+
+
 def test_checks_are_sorted_by_what_is_known(bundled: Source) -> None:
     """In a family the lower end of the detection rate decides; a check without rates comes last; the worst prescription counts."""
     page = index_of(bundled)

@@ -43,6 +43,7 @@ def again(loaded: Project) -> Project:
 
 
 def written(loaded: Project, name: str = "toy") -> Path:
+    (loaded.folder / "notebooks" / f"{name}.ipynb").unlink(missing_ok=True)  # one that is filled in is not written over
     return notebook.write(loaded, name)
 
 
@@ -204,6 +205,24 @@ def test_a_wrong_file_of_answers_is_told_with_its_place(content: str, message: s
     assert message in str(caught.value)
 
 
+def test_no_notebook_is_written_over_answers_that_nobody_collected(toy: Project) -> None:
+    """A notebook with an answer in it stays as it is; once that is collected, the next one holds it and takes its place."""
+    path = filled(toy)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=f"holds answers that would be lost, to {FIRST}: run"):
+        notebook.write(toy, "toy")
+    assert path.read_bytes() == before
+    made = read(path)
+    cell(made, FIRST)["source"] = call(**FILLED)[:-1]  # half written
+    with pytest.raises(InputError, match="would be lost"):
+        notebook.write(toy, "toy", save(path, made))
+    collect(toy, filled(toy))
+    assert collect(again(toy), notebook.write(again(toy), "toy")).known == (FIRST,)
+    made = read(path)
+    cell(made, "toy-card/asked")["source"] = call("toy-card/asked")  # changed, and still no answer
+    assert notebook.write(again(toy), "toy", save(path, made)) == path
+
+
 def test_a_card_notebook_is_about_the_subject_that_is_chosen_in_it(toy: Project) -> None:
     """In the notebook of a card, the variable at the top says whom the answers are about."""
     path = written(toy, "toy-card")
@@ -216,6 +235,7 @@ def test_a_card_notebook_is_about_the_subject_that_is_chosen_in_it(toy: Project)
         (original.replace('"toy"', '"tory"'), 'the subject is "tory".*Did you mean "toy"'),
         (original.replace('subject = "toy"', "subject = input()"), 'no longer says `subject = "..."`'),
         (original.replace('"toy"', '"toy'), "cannot be read as Python, line 3"),
+        (f'{original}\nsubject = "tory"', "chooses the subject more than once"),
     ):
         setup["source"] = source
         with pytest.raises(InputError, match=message):

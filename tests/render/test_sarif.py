@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,20 @@ def test_the_place_is_relative_to_where_the_command_runs(
         monkeypatch.chdir(folder)
         (first, *_) = sarif(records, project)["runs"][0]["results"]
         assert first["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == uri
+
+
+def test_a_project_on_another_drive_has_a_whole_address(
+    project: Project, records: list[record.Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From one drive of Windows no relative path leads to another."""
+
+    def refused(_: object) -> str:
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")
+
+    monkeypatch.setattr(os.path, "relpath", refused)
+    (first, *_) = sarif(records, project)["runs"][0]["results"]
+    uri = first["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    assert uri == (project.folder / FILE).resolve().as_uri()
 
 
 def test_a_waiver_is_a_suppression(project: Project, records: list[record.Record], log: dict[str, Any]) -> None:

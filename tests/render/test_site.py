@@ -17,7 +17,7 @@ from markdown import Markdown
 
 from method_cards.catalog import Catalog
 from method_cards.errors import InputError
-from method_cards.render import board, card_page, site
+from method_cards.render import board, card_page, check_page, site
 from method_cards.render.cards_index import cards_index
 from method_cards.render.page import Links
 from method_cards.render.site import Source
@@ -143,6 +143,15 @@ def test_a_thousand_cards_fit_on_a_page(source: Source) -> None:
     page = cards_index(many(source, 1000))
     assert page.count("<li") == 1000
     assert len(page.encode()) < 95_000
+
+
+def test_a_check_that_many_cards_use_keeps_a_page_of_its_size(source: Source) -> None:
+    """A few prescriptions are shown in full, the known ones first; others are named, and the rest are counted."""
+    page = site.pages(many(source, 300))["checks/attribution/sample-randomization.md"]
+    assert page.count("\n### ") == check_page.MOST + 1
+    assert page.count("<li><a href=") >= check_page.NAMED
+    assert re.search(r"And \d+ more\.", page)
+    assert len(page.encode()) < 76_000
 
 
 def test_a_heavy_card_gets_pages_of_its_own(
