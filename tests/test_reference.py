@@ -212,7 +212,8 @@ def is_plain(text: str) -> bool:
 
 def spoken(name: str) -> str:
     """The name of a class as a heading."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Config")).capitalize()
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Config")).capitalize()
+    return re.sub(r"\bai\b", "AI", words)
 
 
 def anchor(name: str) -> str:

@@ -24,7 +24,11 @@ BELOW = 2.05
 SMALLEST_OF_MORRIS = 500_000
 """Parameters of the smallest models of which Morris et al. report a capacity."""
 
-HEAD = """# How many bits a small transformer holds
+HEAD = """---
+hide: [toc]
+---
+
+# How many bits a small transformer holds
 
 Random strings have nothing in common, so whatever a model saves on them it has memorised. A transformer of {parameters:,} parameters
 (one layer, width 32, 64 tokens, strings of 32 tokens) was trained on sets of growing size. What it stored is the entropy of the

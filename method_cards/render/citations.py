@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from method_cards.catalog import LoadedCard, Reference
+
+
+_CODE = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Citations:
     def mark(self, key: str, locator: str = "") -> Markup:
         """Author and year, as a link to the reference."""
         work = self._by_key.get(key)
-        where = f", {locator}" if locator else ""
+        where = Markup(", {}").format(_place(locator)) if locator else ""
         if work is None:
             other = self._elsewhere.get(key)  # of a check that is taken over from another card
             return Markup("({}{})").format(other.short if other is not None else key, where)
@@ -90,6 +94,12 @@ class Citations:
     def sources(self, sources: Iterable[Source]) -> list[Markup]:
         """Several sources."""
         return [self.source(source) for source in sources]
+
+
+def _place(locator: str) -> Markup:
+    """A place in a work: names of files and functions as code, and no other Markdown, since a link would stand in a link."""
+    parts = enumerate(_CODE.split(locator))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in parts)
 
 
 def _identifier(reference: Reference) -> str:

@@ -124,8 +124,7 @@ class Overview:
     @property
     def waiting(self) -> str:
         """How many questions of level MUST nobody has answered; empty where none."""
-        open_musts = sum(item.verdict.is_must for item in self.unanswered)
-        return f"{words.plural(open_musts, 'MUST')} wait{'s' * (open_musts == 1)} for an answer" if open_musts else ""
+        return words.waiting(item.verdict.is_must for item in self.unanswered)
 
     @property
     def state(self) -> Outcome:

@@ -86,7 +86,7 @@ def rocs(found: Calibration, binding: CheckBinding) -> tuple[Roc, ...]:
     for measurement in dict.fromkeys(criterion.measurement for criterion in binding.criteria):
         groups: dict[bool, list[float]] = {True: [], False: []}
         for control in _concerned(found.controls, measurement):
-            groups[control.kind == "defect"] += _furthest(control.estimates[:count], measurement, _unknown(control))
+            groups[control.kind == "defect"] += _furthest(control.estimates[:count], measurement, unknown(control))
         if groups[True] and groups[False]:
             made.append(_roc(measurement, groups[True], groups[False]))
     return tuple(made)
@@ -134,7 +134,7 @@ def _concerned(controls: Sequence[ControlRates], measurement: str) -> list[Contr
     ]
 
 
-def _unknown(control: ControlRates) -> int:
+def unknown(control: ControlRates) -> int:
     """How many of the first runs left nothing but their verdict: they were counted before estimates were kept, and draw no curve."""
     runs = zip(*(item.values for item in control.estimates), strict=True)
     return sum(1 for _ in takewhile(lambda run: all(value is None for value in run), runs))

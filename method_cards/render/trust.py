@@ -14,7 +14,7 @@ from method_cards.judge import bounds, number
 from method_cards.render import interval, rate_drawings, words
 from method_cards.render.pictures import sheet
 from method_cards.render.rate_drawings import Scale
-from method_cards.render.separation import rocs, strips
+from method_cards.render.separation import rocs, strips, unknown
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -162,8 +162,14 @@ class Trust:
         return tuple(self._strips()) or tuple(self._single_runs())
 
     @property
+    def leaves_out(self) -> bool:
+        """Whether some of the runs left nothing but their verdict, while `columns` show others."""
+        rows = self.rates.found.controls if self.rates.found is not None else ()
+        return self.has_every_run and any(not row.estimates or unknown(row) for row in rows)
+
+    @property
     def has_every_run(self) -> bool:
-        """Whether `columns` show every run."""
+        """Whether `columns` show every run of which estimates were kept, not one run of each control."""
         found = self.rates.found
         return found is not None and any(row.estimates for row in found.controls)
 

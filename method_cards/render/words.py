@@ -103,19 +103,23 @@ def why(record: Record) -> str:
     reasons += ["the run was interrupted"] if record.status == "interrupted" else []
     if reasons:
         return listed(reasons)
-    waiting = sum(verdict.is_must and verdict.outcome is Outcome.UNANSWERED for verdict in record.verdicts)
-    return "every MUST that a check decides passed" + (
-        f"; {plural(waiting, 'MUST')} wait{'s' * (waiting == 1)} for an answer" if waiting else ""
-    )
+    unanswered = waiting(verdict.is_must and verdict.outcome is Outcome.UNANSWERED for verdict in record.verdicts)
+    return "every MUST that a check decides passed" + (f"; {unanswered}" if unanswered else "")
+
+
+def waiting(asked: Iterable[bool]) -> str:
+    """How many questions of level MUST nobody has answered; empty where none."""
+    count = sum(asked)
+    return f"{plural(count, 'MUST')} {'waits' if count == 1 else 'wait'} for an answer" if count else ""
 
 
 def unmet(verdicts: Iterable[Verdict]) -> list[str]:
-    """What makes a run with these verdicts end with 1: ``2 MUST failed``."""
+    """What makes a run with these verdicts end with 1: ``2 MUSTs failed``."""
     stopping = [verdict.outcome for verdict in verdicts if verdict.stops]
     errored = stopping.count(Outcome.ERRORED)
     counts = {outcome: stopping.count(outcome) for outcome in (Outcome.FAILED, Outcome.INVALID, Outcome.INCONCLUSIVE)}
     reasons = [
-        f"{count} MUST {'' if outcome is Outcome.FAILED else 'is ' if count == 1 else 'are '}{word(outcome)}"
+        f"{plural(count, 'MUST')} {'' if outcome is Outcome.FAILED else 'is ' if count == 1 else 'are '}{word(outcome)}"
         for outcome, count in counts.items()
         if count
     ]

@@ -13,6 +13,7 @@ from method_cards import record as records
 from method_cards.catalog import LoadedCard
 from method_cards.measurement import Measurement, Pictures, Quantity
 from method_cards.record import PicturesData, Record
+from method_cards.render.citations import Citations
 from method_cards.verdict import Outcome
 from tests.render.test_notebook import HOSTILE, Elements
 
@@ -119,6 +120,12 @@ def test_a_card_shows_what_it_asks(toy_card: LoadedCard) -> None:
         assert all(prescription.statement in form for form in (found["text/html"], found["text/plain"]))
     assert "check attribution/completeness" in found["text/html"]
     assert "a person answers" in found["text/html"]
+
+
+def test_a_place_shows_code_as_code(toy_card: LoadedCard) -> None:
+    """A file named in the place of a citation is code, and nothing else there is read as Markdown or HTML."""
+    mark = Citations(toy_card).mark("unknown", "`a<b>.py` and *[c](d)* <i>")
+    assert mark == "(unknown, <code>a&lt;b&gt;.py</code> and *[c](d)* &lt;i&gt;)"
 
 
 LEVEL = Quantity("level", "mean", "a level", "s", (0.0, 9.0), by=("stage",))

@@ -494,9 +494,12 @@ def test_runs_of_which_no_estimate_was_kept_draw_no_curve(source: Source) -> Non
         )
         for row in found.controls
     )
-    assert separation.rocs(found.model_copy(update={"controls": joined}), binding(source)) == separation.rocs(
-        found, binding(source)
-    )
+    more = found.model_copy(update={"controls": joined})
+    assert separation.rocs(more, binding(source)) == separation.rocs(found, binding(source))
+    said = "only the verdicts were kept"
+    for kept, is_said in ((found, False), (more, True)):
+        keep(source, kept)
+        assert (said in page_of(source)) is is_said
 
 
 def test_checks_are_sorted_by_what_is_known(bundled: Source) -> None:

@@ -162,6 +162,15 @@ def test_summary_counts(every_outcome: Record) -> None:
     assert "exit status 1: 1 MUST failed, 1 MUST is invalid and 1 verdict could not be measured" in text
 
 
+def test_endings_agree_with_their_numbers(every_outcome: Record) -> None:
+    """One MUST is invalid, two are; one waits, two wait."""
+    twice = (*every_outcome.verdicts, *every_outcome.verdicts)
+    assert words.unmet(twice) == ["2 MUSTs failed", "2 MUSTs are invalid", "2 verdicts could not be measured"]
+    assert words.waiting([True, False]) == "1 MUST waits for an answer"
+    assert words.waiting([True, True]) == "2 MUSTs wait for an answer"
+    assert words.waiting([False]) == ""
+
+
 def test_good_ending_names_what_is_open(every_outcome: Record) -> None:
     """A run without failures that leaves a MUST undecided says so beside its exit status."""
     kept = tuple(
