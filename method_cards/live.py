@@ -128,7 +128,7 @@ def _subject(
         }
         if given := [name for name, part in parts.items() if part is not None]:
             raise InputError(f"a Subject brings its own {' and '.join(given)}: set it there, with dataclasses.replace")
-        if not re.match(SUBJECT_NAME, model.id):
+        if not re.fullmatch(SUBJECT_NAME, model.id):
             raise InputError(
                 f'the subject is called "{model.id}"; its record is kept in a folder of this name: use letters, digits, . _ -'
             )
@@ -141,7 +141,7 @@ def _subject(
     refuse_training_mode(name, "model", model)
     splits = {split: source if isinstance(source, Split) else Split(split, source) for split, source in data.items()}
     return Subject(
-        id=name if re.match(SUBJECT_NAME, name) else "model",
+        id=name if re.fullmatch(SUBJECT_NAME, name) else "model",
         task=told(task) if task is not None else inferred(model, next(iter(splits.values())), classes or (), tokenizer),
         model=model,
         data=splits,

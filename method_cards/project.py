@@ -335,10 +335,14 @@ class Project:
 def wrong_explainer(
     explainer: Mapping[str, Any], cards: Iterable[LoadedCard], registry: Registry
 ) -> tuple[ValidationError, type[Check]] | None:
-    """What the first check that takes an explainer says against this one, and that check; None where there is nothing to say."""
-    bindings = [item.check for loaded in cards for item in loaded.card.prescriptions]
-    loaded = (registry.get(item.id).load() for item in bindings if item and item.id in registry.ids)
-    check = next((check for check in loaded if "explainer" in check.model_fields), None)
+    """What the first check that takes an explainer says against this one, and that check; None where there is nothing to say.
+
+    A check of these cards is asked first, else any other: a name that nobody would read is wrong all the same.
+    """
+    bound = [item.check.id for loaded in cards for item in loaded.card.prescriptions if item.check is not None]
+    check = next(
+        (check for check in _loadable(registry, [*bound, *registry.ids]) if "explainer" in check.model_fields), None
+    )
     if check is None or "callable" in explainer:
         return None
     try:
@@ -346,6 +350,15 @@ def wrong_explainer(
     except ValidationError as error:
         return error, check
     return None
+
+
+def _loadable(registry: Registry, ids: Iterable[str]) -> Iterator[type[Check]]:
+    """The checks of these ids; one that is missing or cannot be loaded is reported where it is used."""
+    for name in ids:
+        try:
+            yield registry.get(name).load()
+        except InputError:
+            continue
 
 
 def lint(catalog: Catalog, registry: Registry) -> list[Problem]:

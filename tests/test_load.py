@@ -274,6 +274,12 @@ def test_waivers_and_answers_name_what_is_there(changes: dict[str, Any], message
     assert "method-cards.yaml:" in str(error.value)
 
 
+def test_a_typo_in_an_explainer_is_shown_even_where_no_card_explains(tmp_path: Path) -> None:
+    """A method that does not exist is refused, whatever the cards of the subject ask for."""
+    with pytest.raises(InputError, match='Did you mean "integrated-gradients"'):
+        Project.load(write_project(tmp_path, explainer={"method": "integrated-gradints"}))
+
+
 def test_a_typo_on_the_command_line_ends_with_status_2(tmp_path: Path) -> None:
     """What is wrong with the input is said in a line or two, on stderr, without a traceback."""
     file = write_project(tmp_path) / "method-cards.yaml"
