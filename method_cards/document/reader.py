@@ -114,6 +114,8 @@ def _syntax(text: str, error: yaml.MarkedYAMLError) -> tuple[Mark, str]:
         return mark, "a tab cannot indent YAML: use spaces"
     if _UNCLOSED in problem:
         return mark, "the quotes that open here are never closed"
+    if "nesting depth" in problem:  # libyaml has a limit of its own since 0.2.6, far beyond this one
+        return mark, f"nested more than {MAX_DEPTH} deep"
     if "mapping values are not allowed" in problem:
         return mark, "a second key on one line, or a wrong indent: put text that holds a colon in quotes"
     return mark, f"not valid YAML: {' '.join(part for part in (error.context, problem) if part)}"
