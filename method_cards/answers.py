@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from method_cards import document
@@ -71,8 +70,7 @@ def write(folder: Path, subjects: Mapping[str, Mapping[str, Answer]]) -> Path:
         for name, found in sorted(subjects.items())
         if found
     }
-    dumped = yaml.safe_dump({"schema_version": 1, "subjects": data}, sort_keys=False, allow_unicode=True, width=100)
-    content = f"{HEAD}{dumped}".encode()
+    content = f"{HEAD}{document.to_yaml({'schema_version': 1, 'subjects': data})}".encode()
     if len(content) > document.SIZE_LIMIT:
         raise InputError(
             f"{path}: would have {len(content):,} bytes, more than the {document.SIZE_LIMIT:,} that a file may have"

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from method_cards import document
-from method_cards.document import MAX_DEPTH, MAX_NODES, SIZE_LIMIT, Document
+from method_cards.document import MAX_DEPTH, MAX_NODES, SIZE_LIMIT, Document, to_yaml
 from method_cards.document.reader import Place, read
 from method_cards.errors import DocumentError, Problem
 
@@ -478,3 +478,14 @@ def test_problems_come_from_another_process_as_they_are() -> None:
     found = pickle.loads(pickle.dumps(error))
     assert isinstance(found, DocumentError)
     assert (found.problems, str(found)) == (error.problems, str(error))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["N", "on", "1e5", "0", "0o7", "1_000", "12:30", "null", "~", "", "- a", "a: b", "# a", "plain", "true", ".inf"],
+)
+def test_what_is_written_is_read_as_it_was(tmp_path: Path, text: str) -> None:
+    """Text that YAML 1.1 or 1.2 would take for something else is quoted, as a value and as a key."""
+    data = {"key": text, f"{text}x": [text]}
+    assert load(tmp_path, to_yaml(data)).value == data
+    assert load(tmp_path, to_yaml({text or "x": 1})).value == {text or "x": 1}
