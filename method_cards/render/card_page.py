@@ -117,30 +117,19 @@ def card_pages(loaded: LoadedCard, source: Source, results: Results) -> dict[str
             [item for item in view.of_card(loaded.card.id) if item.verdict.prescription in slugs]
         ):
             by_prescription.setdefault(result.verdict.prescription, []).append(result)
-    for apart in LAYOUTS:
-        pages = _pages(loaded, source, views, by_prescription, apart)
-        if len(pages[_path(loaded)].encode()) < (FULL if "results" in apart else HEAVY):
-            break
-    return pages
-
-
-def _pages(
-    loaded: LoadedCard,
-    source: Source,
-    views: list[View],
-    results: dict[str, list[Result]],
-    apart: frozenset[str],
-) -> dict[str, str]:
-    page = partial(_page, loaded=loaded, source=source, views=views, results=results, apart=apart)
+    page = partial(_page, loaded=loaded, source=source, views=views, results=by_prescription)
     path = _path(loaded)
-    found = {path: page("card.md.jinja", path)}
+    for apart in LAYOUTS:
+        found = {path: page("card.md.jinja", path, apart=apart)}
+        if len(found[path].encode()) < (FULL if "results" in apart else HEAVY):
+            break
     if "background" in apart:
         background = _path(loaded, "background")
-        found[background] = page("card_background.md.jinja", background)
+        found[background] = page("card_background.md.jinja", background, apart=apart)
     if "results" in apart:
         for view in views:
             of_subject = _path(loaded, f"on-{view.record.subject.id}")
-            found[of_subject] = page("card_results.md.jinja", of_subject, view=view)
+            found[of_subject] = page("card_results.md.jinja", of_subject, apart=apart, view=view)
     return found
 
 

@@ -55,6 +55,11 @@ def measured(result: CriterionResult) -> Markup:
     )
 
 
+def bare(outcome: Outcome) -> Markup:
+    """The same without its meaning, for a long list of them."""
+    return Markup('<span class="mc-chip mc-{}">{}</span>').format(outcome.value, spoken(outcome.value))
+
+
 def counts(outcomes: Iterable[Outcome]) -> Markup:
     """How many verdicts of each kind, as a row of chips, the gravest first."""
     listed = list(outcomes)
@@ -214,6 +219,7 @@ def environment() -> jinja2.Environment:
     }
     found.globals |= {
         "chip": chip,
+        "bare": bare,
         "counts": counts,
         "level": level,
         "anchor": anchor,
