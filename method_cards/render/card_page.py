@@ -88,7 +88,7 @@ class Item:
 HEAVY = 72_000
 """From so many bytes on, parts of a card get pages of their own: with a theme around it, a page then stays below 100 kB."""
 
-FULL = 76_000
+FULL = 78_000
 """So many bytes still fit: the lines that lead to the pages of the subjects may fill a card's page up to here."""
 
 LAYOUTS: tuple[frozenset[str], ...] = (

@@ -93,6 +93,17 @@ def test_no_page_is_heavy(tmp_path: Path) -> None:
     assert {name: size for name, size in sizes.items() if size >= LIMIT} == {}
 
 
+def test_two_subjects_keep_a_line_for_each_result(tmp_path: Path) -> None:
+    """On the heaviest bundled card the results of two failing subjects still stand beside the prescriptions, with their numbers."""
+    catalog = Catalog.installed()
+    loaded = catalog.get("integrated-gradients")
+    names = ("trained-with-care", "broken-on-purpose")  # as long as names are
+    records = [(new_record((loaded,), name), tmp_path) for name in names]
+    pages = card_pages(loaded, Source(catalog, Registry.installed(), records), Results(Drawer()))
+    page = pages["cards/integrated-gradients.md"]
+    assert page.count('<section class="mc-result') == 2 * len(loaded.card.prescriptions)
+
+
 def test_a_card_with_many_subjects_leads_to_their_pages(tmp_path: Path) -> None:
     """With six failing subjects the page keeps its table alone: each verdict is a place on it and leads to that subject's page."""
     catalog = Catalog.installed()
