@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 import html5lib
 import pytest
 import yaml
-from mkdocs.commands.build import build as mkdocs_build
 from markdown import Markdown
+from mkdocs.commands.build import build as mkdocs_build
 from mkdocs.config import load_config
 
 from method_cards.catalog import Catalog
@@ -205,7 +205,7 @@ def test_html_that_is_kept_from_markdown_comes_out_as_through_it(tmp_path: Path)
             re.sub(r">\s+<", "><", text) for text in (converted(page), blocks.put_back(converted(rest), taken))
         )
         assert mended == whole, path
-        assert {name for name in re.findall(r'\sid="([^"]+)"', whole)} >= blocks.anchors(taken)
+        assert set(re.findall(r'\sid="([^"]+)"', whole)) >= blocks.anchors(taken)
 
 
 def test_every_prescription_is_on_the_site(built: Path) -> None:
