@@ -58,15 +58,8 @@ def run_project(
     options = options or Options()
     planned = prepare(project, subject, options)
     config = project.subject_config(subject)
-    answers = project.answers(subject)
-    today = dt.datetime.now(dt.UTC).date()
-
-    def finish(verdict: Verdict) -> Verdict:
-        waiver, expired = project.waiver(subject, verdict.id, today)
-        changed = verdict.model_copy(update={"waiver": waiver, "waiver_expired": expired})
-        return changed.answered(answers.get(verdict.id))
-
-    keeping = Keeping(project.records, config.model, project.folder, finish, bool(options.cards or options.only))
+    partial = bool(options.cards or options.only)
+    keeping = Keeping(project.records, config.model, project.folder, project.told, partial)
     return keep_run(planned, project.cards_of(subject, options.cards), options, progress or Silent(), keeping)
 
 
@@ -123,14 +116,14 @@ class Keeping:
         records: The folder of records; the subject's own is made in it.
         model: Where the model came from, in words.
         source: The folder whose git revision is told.
-        finish: Adds to a verdict what people said: answers, waivers.
+        told: Adds to a record what people said: answers, waivers.
         partial: Whether only some of the subject's cards or prescriptions were asked for.
     """
 
     records: Path
     model: str
     source: Path
-    finish: Callable[[Verdict], Verdict]
+    told: Callable[[Record], Record]
     partial: bool = False
 
 
@@ -158,13 +151,10 @@ def keep_run(
         cards={loaded.card.id: loaded.document.sha256 for loaded in cards},
     )
 
-    def whole(partial: Record) -> Record:
-        return partial.model_copy(update={"verdicts": tuple(map(keeping.finish, partial.verdicts))})
-
     def keep(partial: Record, arrays: Arrays) -> None:
-        record.write(whole(partial), folder, arrays)
+        record.write(keeping.told(partial), folder, arrays)
 
-    return whole(execute(planned, head, options, progress, keep)).at(folder / record.FILE)
+    return keeping.told(execute(planned, head, options, progress, keep)).at(folder / record.FILE)
 
 
 def execute(

@@ -100,7 +100,9 @@ def run(
         records=_unkept() if records is None else Path(records),
         model=f"{type(subject.model).__qualname__}, given in Python",
         source=Path.cwd(),
-        finish=lambda verdict: verdict.answered(given.get(verdict.id)),
+        told=lambda record: record.model_copy(
+            update={"verdicts": tuple(item.answered(given.get(item.id)) for item in record.verdicts)}
+        ),
         partial=bool(only),
     )
     with watching() if progress else nullcontext(Silent()) as watcher:

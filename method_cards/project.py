@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -315,21 +314,18 @@ class Project:
         """What people answered about a subject, by ``card/prescription``: in ``method-cards.yaml``, or collected from notebooks."""
         return {**self.collected.get(subject, {}), **self.subject_config(subject).answers}
 
-    def answered(self, record: Record) -> Record:
-        """A record with the answers that were given since its run, so that they are seen without another one."""
-        if record.subject.id not in self.config.subjects:
-            return record
-        given = self.answers(record.subject.id)
-        return record.model_copy(
-            update={"verdicts": tuple(item.answered(given.get(item.id)) for item in record.verdicts)}
-        )
+    def waivers(self, subject: str) -> dict[str, Waiver]:
+        """The documented exceptions of a subject, by ``card/prescription``; of several for one, the first."""
+        return {waiver.prescription: waiver for waiver in reversed(self.subject_config(subject).waivers)}
 
-    def waiver(self, subject: str, prescription: str, today: dt.date) -> tuple[Waiver | None, bool]:
-        """The waiver for a prescription, and whether it has expired."""
-        for waiver in self.subject_config(subject).waivers:
-            if waiver.prescription == prescription:
-                return waiver, waiver.expires < today
-        return None, False
+    def told(self, record: Record) -> Record:
+        """A record with the answers and waivers that people wrote since its run, so that they are seen without another one."""
+        subject = record.subject.id
+        if subject not in self.config.subjects:
+            return record
+        answers, waivers = self.answers(subject), self.waivers(subject)
+        told = tuple(item.waived(waivers.get(item.id)).answered(answers.get(item.id)) for item in record.verdicts)
+        return record.model_copy(update={"verdicts": told})
 
 
 def wrong_explainer(

@@ -11,6 +11,7 @@ from method_cards.render import words
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Collection, Iterable
 
     from method_cards.record import Execution, Record
@@ -79,7 +80,7 @@ class Difference:
         added: Verdicts on prescriptions that the earlier run did not decide, though nobody asked it for a part only.
         gone: Verdicts on prescriptions that the later run did not decide, though nobody asked it for a part only.
         apart: How many prescriptions one of the runs was not asked for.
-        expired: Verdicts whose waiver has expired since.
+        expired: Verdicts whose waiver held on the day of the earlier run, and holds no longer today.
         cards: Cards that were edited in between.
     """
 
@@ -146,9 +147,7 @@ def difference(now: Record, before: Record) -> Difference:
         added=() if is_partial(before) else added,
         gone=() if is_partial(now) else gone,
         apart=(len(added) if is_partial(before) else 0) + (len(gone) if is_partial(now) else 0),
-        expired=tuple(
-            verdict for was, verdict in shared if verdict.waiver_expired and was.waiver and not was.waiver_expired
-        ),
+        expired=tuple(verdict for verdict in now.verdicts if _expired_since(verdict, before.started.date())),
         cards=tuple(card for card, sha in now.cards.items() if before.cards.get(card, sha) != sha),
     )
 
@@ -236,6 +235,10 @@ def _rules(before: Record, was: Verdict, now: Record, verdict: Verdict) -> tuple
     if was.statement != verdict.statement:
         found.append("the card states it in other words")
     return tuple(found)
+
+
+def _expired_since(verdict: Verdict, day: dt.date) -> bool:
+    return verdict.waiver is not None and verdict.waiver.has_expired and verdict.waiver.expires >= day
 
 
 def _kind(record: Record) -> str:

@@ -185,9 +185,9 @@ class Overview:
 
     @cached_property
     def waived(self) -> tuple[Item, ...]:
-        """Verdicts with a waiver, expired ones first."""
-        found = [item for item in self.items if item.verdict.waiver is not None]
-        return tuple(sorted(found, key=lambda item: (not item.verdict.waiver_expired, _expiry(item.verdict))))
+        """Verdicts with a waiver; those that have expired, and those that will soon, first."""
+        found = [(item.verdict.waiver.expires, item) for item in self.items if item.verdict.waiver is not None]
+        return tuple(item for _, item in sorted(found, key=lambda pair: pair[0]))
 
     @cached_property
     def idle(self) -> tuple[Item, ...]:
@@ -300,11 +300,6 @@ class Overview:
 def _rank(level: str) -> tuple[int, str]:
     """Levels in their order; what no card may say, but a record does, comes last."""
     return LEVELS.index(level) if level in LEVELS else len(LEVELS), level
-
-
-def _expiry(verdict: Verdict) -> object:
-    assert verdict.waiver is not None
-    return verdict.waiver.expires
 
 
 def _key(name: str) -> str:

@@ -265,7 +265,7 @@ def waived(verdict: Verdict) -> str:
     if waiver is None:
         return ""
     by = f" by {waiver.approved_by}" if waiver.approved_by else ""
-    state = f"waiver expired on {waiver.expires}" if verdict.waiver_expired else f"waived{by} until {waiver.expires}"
+    state = f"the waiver expired on {waiver.expires}" if waiver.has_expired else f"waived{by} until {waiver.expires}"
     return f"{state}: {waiver.reason}"
 
 

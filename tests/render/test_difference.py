@@ -145,7 +145,7 @@ def test_a_waiver_that_expired_since_is_told() -> None:
     """An exception that held at the earlier run and holds no longer is a change of its own."""
     waiver = Waiver(prescription="toy/a", reason="until the retraining", expires=dt.date(2026, 3, 1))
     before = run(1, [simple("a", FAILED, 0.9, waiver=waiver)])
-    now = run(2, [simple("a", FAILED, 0.9, waiver=waiver, waiver_expired=True)])
+    now = run(2, [simple("a", FAILED, 0.9, waiver=waiver)])
     assert [item.prescription for item in difference(now, before).expired] == ["a"]
     assert not difference(now, before).is_empty
 
