@@ -330,7 +330,7 @@ def read_pictures(folder: Path, data: PicturesData) -> Pictures:
 
 def find(root: Path, subject: str | None = None) -> list[Path]:
     """All records below a folder, oldest first, for one subject or all."""
-    return sorted(root.glob(f"{subject or '*'}/*/record.json"), key=lambda path: (path.parts[-3], path.parts[-2]))
+    return sorted(root.glob(f"{subject or '*'}/*/{FILE}"), key=lambda path: (path.parts[-3], _natural(path.parts[-2])))
 
 
 def latest(root: Path) -> dict[str, Path]:
@@ -338,6 +338,11 @@ def latest(root: Path) -> dict[str, Path]:
     paths = find(root)
     whole = [path for path in paths if PARTIAL not in path.parts[-2]]
     return {path.parts[-3]: path for path in (*(path for path in paths if path not in whole), *whole)}
+
+
+def _natural(name: str) -> list[str | int]:
+    """A key that sorts ids of runs as they came: ``-2``, of the same second, before ``-10``."""
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]
 
 
 def data_of(measurements: Measurements) -> tuple[SeriesData, ...]:

@@ -12,7 +12,7 @@ from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from method_cards.record import Execution, Record
     from method_cards.verdict import CriterionResult, Verdict
@@ -189,9 +189,37 @@ def other_rules(before: Execution | None, now: Execution | None) -> list[str]:
     return found
 
 
-def key(result: CriterionResult) -> tuple[object, ...]:
-    """What makes criteria of two runs the same: the quantity, and the part of it."""
+def paired(
+    before: Sequence[CriterionResult], now: Sequence[CriterionResult]
+) -> list[tuple[CriterionResult, CriterionResult]]:
+    """The criteria of two runs that are the same: those on the same part of the same quantity.
+
+    Where several are, as an upper and a lower bound, claim and kind of bound tell them apart; what these do not tell, the order does.
+    """
+    pairs = []
+    for what in dict.fromkeys(map(_quantity, now)):
+        old = [result for result in before if _quantity(result) == what]
+        new = [result for result in now if _quantity(result) == what]
+        for same in (_claim, _kind_of_bound, _quantity):
+            for result in tuple(new):
+                was = next((item for item in old if same(item) == same(result)), None)
+                if was is not None:
+                    pairs.append((was, result))
+                    old = [item for item in old if item is not was]
+                    new = [item for item in new if item is not result]
+    return pairs
+
+
+def _quantity(result: CriterionResult) -> object:
     return result.measurement, *sorted((name, str(value)) for name, value in result.where.items())
+
+
+def _claim(result: CriterionResult) -> object:
+    return result.claim
+
+
+def _kind_of_bound(result: CriterionResult) -> object:
+    return result.low_bound is None, result.high_bound is None
 
 
 def _is_worse(change: Change) -> bool:
@@ -212,10 +240,8 @@ def _gravity(change: Change) -> tuple[bool, int]:
 def _moved(before: Verdict, now: Verdict) -> Iterable[Moved]:
     if Outcome.INVALID in (before.outcome, now.outcome):
         return  # numbers that mean nothing are not compared
-    old = {key(result): result for result in before.criteria}
-    for result in now.criteria:
-        was = old.get(key(result))
-        if was is None or was.interval is None or result.interval is None:
+    for was, result in paired(before.criteria, now.criteria):
+        if was.interval is None or result.interval is None:
             continue
         apart = result.interval.low > was.interval.high or result.interval.high < was.interval.low
         if apart and number(result.interval.estimate) != number(was.interval.estimate):
@@ -226,11 +252,9 @@ def _rules(before: Record, was: Verdict, now: Record, verdict: Verdict) -> tuple
     found = []
     if was.level != verdict.level:
         found.append(f"the level was {was.level}, and is {verdict.level}")
-    old = {key(result): result.bound for result in (*was.gates, *was.criteria)}
-    for result in (*verdict.gates, *verdict.criteria):
-        bound = old.get(key(result), result.bound)
-        if bound != result.bound:
-            found.append(f"the bound on {words.name(result)} was {bound}, and is {result.bound}")
+    for old, result in (*paired(was.gates, verdict.gates), *paired(was.criteria, verdict.criteria)):
+        if old.bound != result.bound:
+            found.append(f"the bound on {words.name(result)} was {old.bound}, and is {result.bound}")
     found += other_rules(words.execution(before, was), words.execution(now, verdict))
     if was.statement != verdict.statement:
         found.append("the card states it in other words")

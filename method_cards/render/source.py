@@ -57,7 +57,7 @@ class Source:
     def views(self) -> tuple[View, ...]:
         """Each subject with what was decided about it, by name."""
         runs: dict[str, list[tuple[Record, Path]]] = {}
-        for kept, folder in sorted(self.records, key=lambda pair: pair[0].started, reverse=True):
+        for kept, folder in reversed(sorted(self.records, key=lambda pair: pair[0].started)):
             runs.setdefault(kept.subject.id, []).append((kept, folder))
         return tuple(self._view(runs[subject]) for subject in sorted(runs))
 

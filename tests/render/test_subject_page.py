@@ -110,6 +110,16 @@ def test_the_form_for_open_questions_can_be_pasted(source: Source, tmp_path: Pat
     assert "The notes of the session." in text(part(shown, "Questions for a person"))
 
 
+@pytest.mark.parametrize("name", ["true", "1.0", "no", "1e5", "2026-01-01", "0x1F", "null", "a.b-c_d"])
+def test_the_form_names_any_subject(name: str, source: Source, tmp_path: Path) -> None:
+    """A subject whose name YAML would take for something else stands in quotes."""
+    view = next(view for view in source.views if view.record.subject.id == "digits-guided")
+    subject = view.record.subject.model_copy(update={"id": name})
+    form = Overview(replace(view, record=view.record.model_copy(update={"subject": subject})), source).form()
+    (tmp_path / "form.yaml").write_text(form, encoding="utf-8")
+    assert [*document.load(tmp_path / "form.yaml").value["subjects"]] == [name]
+
+
 def test_answers_come_with_who_when_and_evidence(source: Source) -> None:
     """An answered question shows its answer, the person, the day and where the evidence is."""
     shown = text(part(site.pages(source)["subjects/digits-cnn.md"], "Questions for a person"))
