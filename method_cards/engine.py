@@ -20,7 +20,7 @@ from method_cards.memo import Memo
 from method_cards.pace import block_of, measured
 from method_cards.plan import Plan, Step, plan, verdict_of
 from method_cards.randomness import seeded
-from method_cards.record import Execution, PicturesData, Record, SplitData, SubjectData
+from method_cards.record import Asked, Execution, PicturesData, Record, SplitData, SubjectData
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome, Verdict
 
@@ -55,7 +55,7 @@ def run_project(
     Raises:
         InputError: The subject cannot be built, or something named does not exist. Nothing was measured.
     """
-    options = options or Options()
+    options = _settled(options or Options(), project)
     planned = prepare(project, subject, options)
     config = project.subject_config(subject)
     partial = bool(options.cards or options.only)
@@ -69,15 +69,20 @@ def prepare(project: Project, subject: str, options: Options) -> Plan:
     Raises:
         InputError: The subject cannot be built, or something named does not exist.
     """
-    settled = replace(
-        options,
-        seed=project.config.seed if options.seed is None else options.seed,
-        samples=project.config.samples if options.samples is None else options.samples,
-    )
+    settled = _settled(options, project)
     cards = project.cards_of(subject, options.cards)
     refuse_unknown(options.only, cards)  # before the person's code runs, which may take long
     built = project.build(subject, device(options.device), settled.seed or 0)
     return prepare_subject(built, cards, project.registry, settled)
+
+
+def _settled(options: Options, project: Project) -> Options:
+    """The options with what the project says where they say nothing."""
+    return replace(
+        options,
+        seed=project.config.seed if options.seed is None else options.seed,
+        samples=project.config.samples if options.samples is None else options.samples,
+    )
 
 
 def prepare_subject(subject: Subject, cards: Sequence[LoadedCard], registry: Registry, options: Options) -> Plan:
@@ -147,6 +152,14 @@ def keep_run(
         environment=versions(),
         git_revision=git_revision(keeping.source),
         block=planned.subject.block,
+        asked=Asked(
+            samples=options.samples,
+            cards=tuple(options.cards),
+            only=tuple(options.only),
+            checks=tuple(options.checks),
+            exhaustive=options.exhaustive,
+            time_limit=options.time_limit,
+        ),
         subject=_subject_data(planned.subject, keeping.model),
         cards={loaded.card.id: loaded.document.sha256 for loaded in cards},
     )
