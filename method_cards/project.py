@@ -264,16 +264,22 @@ class Project:
         Raises:
             InputError: Something cannot be loaded or does not fit; the message names the file and what to do.
         """
+        from method_cards.tasks import contradiction
+
         config = self.subject_config(subject)
         where = f'{self.document.path}: subject "{subject}"'
         try:
             with seeded(seed):
-                return self._built(subject, config, device)
+                built = self._built(subject, config, device)
+                problem = contradiction(built)
         except InputError as error:
             message = str(error).removeprefix(f'subject "{subject}": ')
             raise InputError(f"{where}: {message}") from error
         except Exception as error:
             raise InputError(f"{where}: cannot be built: {type(error).__name__}: {error}") from error
+        if problem:
+            raise DocumentError([self.document.problem(("subjects", subject, "task"), problem)])
+        return built
 
     def _built(self, subject: str, config: SubjectConfig, device: str) -> Subject:
         from method_cards.subject import Subject
