@@ -194,7 +194,8 @@ def test_html_that_is_kept_from_markdown_comes_out_as_through_it(tmp_path: Path)
     }
 
     def converted(text: str) -> str:
-        return Markdown(extensions=list(extensions), extension_configs=extensions).convert(text)
+        found: str = Markdown(extensions=list(extensions), extension_configs=extensions).convert(text)
+        return found
 
     made = site.pages(sample.source(tmp_path))
     for path, page in made.items():
