@@ -190,7 +190,7 @@ def run(
     from method_cards.project import Project
 
     loaded = Project.load(project, checks=check or [])
-    options = Options(device, seed, samples, exhaustive, time_limit or None, card or [], only or [], block)
+    options = Options(device, seed, samples, exhaustive, time_limit or None, card or [], only or [], block, check or [])
     names = [subject] if subject else list(loaded.config.subjects)
     status, records, problems = 0, [], []
     for name in names:

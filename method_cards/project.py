@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -265,16 +264,22 @@ class Project:
         Raises:
             InputError: Something cannot be loaded or does not fit; the message names the file and what to do.
         """
+        from method_cards.tasks import contradiction
+
         config = self.subject_config(subject)
         where = f'{self.document.path}: subject "{subject}"'
         try:
             with seeded(seed):
-                return self._built(subject, config, device)
+                built = self._built(subject, config, device)
+                problem = contradiction(built)
         except InputError as error:
             message = str(error).removeprefix(f'subject "{subject}": ')
             raise InputError(f"{where}: {message}") from error
         except Exception as error:
             raise InputError(f"{where}: cannot be built: {type(error).__name__}: {error}") from error
+        if problem:
+            raise DocumentError([self.document.problem(("subjects", subject, "task"), problem)])
+        return built
 
     def _built(self, subject: str, config: SubjectConfig, device: str) -> Subject:
         from method_cards.subject import Subject
@@ -315,21 +320,18 @@ class Project:
         """What people answered about a subject, by ``card/prescription``: in ``method-cards.yaml``, or collected from notebooks."""
         return {**self.collected.get(subject, {}), **self.subject_config(subject).answers}
 
-    def answered(self, record: Record) -> Record:
-        """A record with the answers that were given since its run, so that they are seen without another one."""
-        if record.subject.id not in self.config.subjects:
-            return record
-        given = self.answers(record.subject.id)
-        return record.model_copy(
-            update={"verdicts": tuple(item.answered(given.get(item.id)) for item in record.verdicts)}
-        )
+    def waivers(self, subject: str) -> dict[str, Waiver]:
+        """The documented exceptions of a subject, by ``card/prescription``; of several for one, the first."""
+        return {waiver.prescription: waiver for waiver in reversed(self.subject_config(subject).waivers)}
 
-    def waiver(self, subject: str, prescription: str, today: dt.date) -> tuple[Waiver | None, bool]:
-        """The waiver for a prescription, and whether it has expired."""
-        for waiver in self.subject_config(subject).waivers:
-            if waiver.prescription == prescription:
-                return waiver, waiver.expires < today
-        return None, False
+    def told(self, record: Record) -> Record:
+        """A record with the answers and waivers that people wrote since its run, so that they are seen without another one."""
+        subject = record.subject.id
+        if subject not in self.config.subjects:
+            return record
+        answers, waivers = self.answers(subject), self.waivers(subject)
+        told = tuple(item.waived(waivers.get(item.id)).answered(answers.get(item.id)) for item in record.verdicts)
+        return record.model_copy(update={"verdicts": told})
 
 
 def wrong_explainer(

@@ -86,7 +86,7 @@ class CheckRow:
 
 def hubs(source: Source) -> Iterator[tuple[str, str]]:
     """The path and the Markdown of each of these pages."""
-    yield "cards/index.md", cards_index(source)
+    yield from cards_index(source).items()
     shared = {"cards": source.cards, "views": source.views}
     checks = [(family, list(items)) for family, items in groupby(_checks(source), key=lambda row: row.entry.family)]
     for path, template, context in (

@@ -72,7 +72,7 @@ def draw(result: CriterionResult, scale: tuple[float, float] | None = None) -> M
     text = escape(finding(result))
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     return Markup(  # noqa: S704  (numbers, and text that was escaped)
-        f'<svg class="mc-interval" role="img" {size} aria-label="{text}">{"".join(parts)}</svg>'
+        f'<svg class="mc-interval" role="img" data-search-exclude="" {size} aria-label="{text}">{"".join(parts)}</svg>'
     )
 
 

@@ -61,7 +61,10 @@ class Source:
     def views(self) -> tuple[View, ...]:
         """Each subject with what was decided about it, by name."""
         runs: dict[str, list[tuple[Record, Path]]] = {}
-        for kept, folder in sorted(self.records, key=lambda pair: pair[0].started, reverse=True):
+        oldest_first = sorted(
+            self.records, key=lambda pair: pair[0].started
+        )  # of one moment, in the order of their ids
+        for kept, folder in reversed(oldest_first):
             runs.setdefault(kept.subject.id, []).append((kept, folder))
         return tuple(self._view(runs[subject]) for subject in sorted(runs))
 
@@ -246,7 +249,7 @@ def source_from(
     cache: Path | None = None,
     directory_urls: bool = False,
     written: frozenset[str] = frozenset(),
-    answered: Callable[[Record], Record] = lambda kept: kept,
+    told: Callable[[Record], Record] = lambda kept: kept,
 ) -> Source:
     """Gather what pages show from folders.
 
@@ -258,7 +261,7 @@ def source_from(
         cache: The folder that keeps drawings.
         directory_urls: Whether the site generator serves ``cards/x.md`` as ``cards/x/``.
         written: Pages that people wrote, which generated ones may link to.
-        answered: Adds to a record the answers that were given since its run.
+        told: Adds to a record the answers and waivers that people wrote since its run.
 
     Raises:
         InputError: A card or a record is wrong.
@@ -267,7 +270,7 @@ def source_from(
     return Source(
         catalog=Catalog.installed(cards) if catalog is None else catalog,
         registry=Registry.installed() if registry is None else registry,
-        records=tuple((answered(record.read(path)), path.parent) for path in _recent(kept)),
+        records=tuple((told(record.read(path)), path.parent) for path in _recent(kept)),
         cache=cache,
         directory_urls=directory_urls,
         written=written,

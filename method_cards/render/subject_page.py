@@ -62,6 +62,7 @@ def subject_page(view: View, source: Source) -> str:
         called=source.called,
         most=next(size for size in SIZES if len(overview.items) <= size.verdicts),
         summary=words.adjusted(record),
+        again=words.whole_rerun(record),
         checks=source.registry.ids,
         alpha=1 - record.confidence,
         links=links,
