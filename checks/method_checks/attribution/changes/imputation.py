@@ -35,7 +35,7 @@ DENSE = 256
 """Up to so many pixels the system is multiplied as one matrix for all images; for larger ones its sums of neighbours are cheaper."""
 
 TOGETHER, LEAST = 2**17, 16
-"""How many numbers are solved for at once on a CPU, so that they stay in its cache, and the fewest systems; none depends on those beside it."""
+"""How many numbers are solved for at once on a CPU, so that they stay in its cache, and the fewest systems. None depends on the others."""
 
 
 def impute(images: Tensor, removed: Tensor) -> Tensor:

@@ -47,7 +47,9 @@ def outputs_in_blocks(view: View, count: int, variants: Callable[[int, int], Ten
         ``(variant, batch, class)``.
     """
     together = max(1, view.block // max(1, len(view.features)))
-    together = math.ceil(count / math.ceil(count / together))  # blocks of one size: small ones cost more for each example
+    together = math.ceil(
+        count / math.ceil(count / together)
+    )  # blocks of one size: small ones cost more for each example
     ahead = together * max(1, AHEAD // max(1, together * view.features.numel()))
     found = []
     with torch.no_grad():
