@@ -7,7 +7,7 @@ what is wrong into words, with file, line and column. `compact_json` writes what
 from method_cards.document.compact import compact_json
 from method_cards.document.document import Document, load
 from method_cards.document.dumping import to_key, to_yaml
-from method_cards.document.files import SIZE_LIMIT, decode, read_bytes
+from method_cards.document.files import SIZE_LIMIT, decode, parse_json, read_bytes
 from method_cards.document.reader import MAX_DEPTH, MAX_NODES, FieldPath
 from method_cards.document.writing import whole
 
@@ -20,6 +20,7 @@ __all__ = [
     "compact_json",
     "decode",
     "load",
+    "parse_json",
     "read_bytes",
     "to_key",
     "to_yaml",
