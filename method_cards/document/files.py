@@ -79,7 +79,7 @@ def parse_json(data: bytes) -> Any:
     if not data.strip():
         raise ValueError("it is empty")
     try:
-        return json.loads(data)
+        return json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError("it is not text in UTF-8") from error
     except json.JSONDecodeError as error:
