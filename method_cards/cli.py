@@ -127,7 +127,10 @@ def validate(
     cards: CardsFolderOption = None,
     project: ProjectOption = Path(),
 ) -> None:
-    """Check every card, and method-cards.yaml where there is one; errors come with file, line and column."""
+    """Check every card, and method-cards.yaml where there is one; errors come with file, line and column.
+
+    Files of models, data and weights that are not there yet are told, and are no error before the first run. No model is loaded.
+    """
     from method_cards.errors import DocumentError
     from method_cards.project import FILE, Project, lint
 
@@ -142,6 +145,9 @@ def validate(
         (len(loaded.config.subjects) if loaded else 0, "subject"),
     ]
     typer.echo(", ".join(f"{count} {thing}{'s' * (count != 1)}" for count, thing in counts if count) + ": no problems")
+    if loaded is not None:
+        for missing in (problem for name in loaded.config.subjects for problem in loaded.missing(name)):
+            typer.echo(f"before the first run: {missing}", err=True)
 
 
 @app.command()
@@ -226,15 +232,23 @@ def report(
     format: FormatOption = "text",  # noqa: A002
     project: ProjectOption = Path(),
 ) -> None:
-    """Show a kept record again, as `run` printed it, or write it as HTML, JUnit XML or SARIF. Nothing is measured."""
+    """Show a kept record again, as `run` printed it, or write it as HTML, JUnit XML or SARIF. Nothing is measured.
+
+    Folders of files that are written are made where they are not there.
+    """
     from method_cards.errors import InputError
     from method_cards.render import kept, reports
 
     if run and subject is None:
         raise InputError("--run needs the subject whose run it is: method-cards report SUBJECT --run ID")
+    written = {kind: path for kind, path in (("html", html), ("junit", junit), ("sarif", sarif)) if path is not None}
+    for path in written.values():
+        if same := [f"--{kind}" for kind, other in written.items() if other == path][1:]:
+            raise InputError(
+                f"{' and '.join(same)} would write over another report in {path}: give each a file of its own"
+            )
     loaded = _project(project)
     source, found = kept.views(loaded, [subject] if subject else [], run)
-    written = {kind: path for kind, path in (("html", html), ("junit", junit), ("sarif", sarif)) if path is not None}
     for kind, path in written.items():
         text = reports.WRITERS[kind](source, [view for view, _ in found], loaded)
         _write(path, text, quiet=Path("-") in written.values())

@@ -161,6 +161,13 @@ class Project:
         source = document.load(file)
         config = source.validate(ProjectConfig)
         folder = file.resolve().parent
+        unloadable = [
+            source.problem(("checks", number), problem)
+            for number, reference in enumerate(config.checks)
+            if (problem := load.missing(reference, folder))
+        ]
+        if unloadable:
+            raise DocumentError(unloadable)
         registry = Registry.installed([*config.checks, *checks], folder)
         own = folder / config.cards
         catalog = Catalog.installed([own] if own.is_dir() else [])
@@ -201,6 +208,27 @@ class Project:
                     message += did_you_mean(waiver.prescription, prescriptions)
                     found.append(self.document.problem((*at, "waivers", index, "prescription"), message))
         return found
+
+    def missing(self, subject: str) -> list[Problem]:
+        """What a subject names that is not there, with its place, as far as that can be told without running any code."""
+        config, at = self.subject_config(subject), ("subjects", subject)
+        references: dict[tuple[str | int, ...], str] = {
+            ("model",): config.model,
+            **{("data", split): reference for split, reference in config.data.items()},
+        }
+        named = {"reference": config.reference, "tokenizer": config.tokenizer, "train": config.train}
+        references |= {(key,): reference for key, reference in named.items() if reference is not None}
+        if config.explainer is not None and "callable" in config.explainer:
+            references["explainer", "callable"] = str(config.explainer["callable"])
+        weights: dict[tuple[str | int, ...], Path] = {
+            **({("weights",): config.weights} if config.weights is not None else {}),
+            **{("replicas", number): path for number, path in enumerate(config.replicas)},
+            **{("checkpoints", number, "weights"): item.weights for number, item in enumerate(config.checkpoints)},
+        }
+        found = {place: load.missing(reference, self.folder) for place, reference in references.items()}
+        found |= {place: load.missing_weights(self.folder / path) for place, path in weights.items()}
+        problems = [self.document.problem((*at, *place), message) for place, message in found.items() if message]
+        return sorted(problems, key=lambda problem: (problem.line, problem.column))
 
     def answer_problems(self, collected: Mapping[str, Mapping[str, Answer]], source: Document) -> list[Problem]:
         """What the file of collected answers names that is not there, or that ``method-cards.yaml`` answers too."""
@@ -262,8 +290,11 @@ class Project:
             seed: What the code's own random numbers follow from, if it draws any.
 
         Raises:
+            DocumentError: Something that the file names is not there; no code was run.
             InputError: Something cannot be loaded or does not fit; the message names the file and what to do.
         """
+        if missing := self.missing(subject):
+            raise DocumentError(missing)
         from method_cards.tasks import contradiction
 
         config = self.subject_config(subject)
