@@ -63,7 +63,7 @@ def alike(chosen: Sequence[Chosen], registry: Registry) -> list[list[Chosen]]:
     found: dict[tuple[str, str, int | None], list[Chosen]] = {}
     for loaded, prescription in chosen:
         binding = _binding(prescription)
-        parameters = registry.get(binding.id).load().model_validate(binding.parameters).model_dump_json()
+        parameters = registry.get(binding.id).made(binding.parameters).model_dump_json()
         found.setdefault((binding.id, parameters, binding.samples), []).append((loaded, prescription))
     return list(found.values())
 

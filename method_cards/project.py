@@ -382,6 +382,8 @@ def wrong_explainer(
         check.model_validate({"explainer": explainer})
     except ValidationError as error:
         return error, check
+    except Exception:  # noqa: BLE001  (what is wrong with the check is said where it is used)
+        return None
     return None
 
 
@@ -396,27 +398,53 @@ def _loadable(registry: Registry, ids: Iterable[str]) -> Iterator[type[Check]]:
 
 def lint(catalog: Catalog, registry: Registry) -> list[Problem]:
     """What cards say of checks that does not fit the checks: ids, parameters, measurements, missing conditions."""
+    return [problem for binding, source, at in _bound(catalog) for problem in _unfitting(binding, source, at, registry)]
+
+
+def unusable(catalog: Catalog, registry: Registry) -> list[Problem]:
+    """The checks of cards that cannot be loaded or made: a run goes on without them, and their verdicts are errored."""
     return [
-        problem
-        for loaded in catalog
-        for index, prescription in enumerate(loaded.card.prescriptions)
-        if prescription.check is not None and prescription.checked_as is None
-        for problem in _unfitting(prescription.check, loaded.document, ("prescriptions", index, "check"), registry)
+        source.problem((*at, "id"), problem)
+        for binding, source, at in _bound(catalog)
+        if (problem := _unmade(binding, registry))
     ]
+
+
+def _bound(catalog: Catalog) -> Iterator[tuple[CheckBinding, Document, tuple[str | int, ...]]]:
+    """What prescriptions say of their checks, each with the file and the place where it stands."""
+    for loaded in catalog:
+        for index, prescription in enumerate(loaded.card.prescriptions):
+            if prescription.check is not None and prescription.checked_as is None:
+                yield prescription.check, loaded.document, ("prescriptions", index, "check")
+
+
+def _unmade(binding: CheckBinding, registry: Registry) -> str:
+    """Why a check cannot be loaded or made, if that is not the card's fault."""
+    if binding.id in registry.ids:
+        try:
+            registry.get(binding.id).made(binding.parameters)
+        except ValidationError:
+            return ""
+        except InputError as error:
+            return str(error)
+    return ""
 
 
 def _unfitting(
     binding: CheckBinding, source: Document, at: tuple[str | int, ...], registry: Registry
 ) -> Iterator[Problem]:
     try:
-        check = registry.get(binding.id).load()
+        entry = registry.get(binding.id)
     except InputError as error:
         yield source.problem((*at, "id"), str(error))
         return
     try:
-        check.model_validate(binding.parameters)
+        check = entry.load()
+        entry.made(binding.parameters)
     except ValidationError as error:
         yield from source.problems(error, check, (*at, "with"))
+    except InputError:  # of the check, not of the card
+        return
     names = {quantity.name for quantity in check.quantities}
     for part, criteria in (("criteria", binding.criteria), ("valid_if", binding.valid_if)):
         for number, criterion in enumerate(criteria):

@@ -101,7 +101,7 @@ def test_two_forms_do_not_share_a_file(project: Project, path: str, tmp_path: Pa
     place = path if path == "-" else str(tmp_path / path)
     done = report(project, "--html", place, "--junit", place)
     assert isinstance(done.exception, InputError)
-    assert "--junit would write over another report" in str(done.exception)
+    assert "--html and --junit would all go to " in str(done.exception)
     assert done.stdout == ""
     assert [*tmp_path.iterdir()] == []
 
