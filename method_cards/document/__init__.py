@@ -4,7 +4,7 @@
 what is wrong into words, with file, line and column. `compact_json` writes what programs keep beside them.
 """
 
-from method_cards.document.compact import compact_json
+from method_cards.document.compact import compact_json, read_compact
 from method_cards.document.document import Document, load
 from method_cards.document.dumping import to_key, to_yaml
 from method_cards.document.files import SIZE_LIMIT, decode, parse_json, read_bytes
@@ -22,6 +22,7 @@ __all__ = [
     "load",
     "parse_json",
     "read_bytes",
+    "read_compact",
     "to_key",
     "to_yaml",
     "whole",
