@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 
+THEME = Path(__file__).parent / "render" / "theme"
+"""Templates that stand before those of the theme; a person's own stand before them."""
+
+
 class Options(Config):  # type: ignore[no-untyped-call]  # MkDocs annotates only parts of itself
     """What ``mkdocs.yml`` may say under ``method-cards``; paths are relative to its folder."""
 
@@ -37,7 +41,8 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
     """Pages of cards, checks and subjects."""
 
     def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
-        """Add the styles and scripts of the pages, none of them from elsewhere."""
+        """Add the styles and scripts of the pages, none of them from elsewhere, and a page for addresses that lead nowhere."""
+        config.theme.dirs.insert(1 if config.theme.custom_dir else 0, str(THEME))
         config.extra_css = [*site.STYLES, *config.extra_css]
         config.extra_javascript = [*site.SCRIPTS, *config.extra_javascript]
         return config

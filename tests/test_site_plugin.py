@@ -115,10 +115,9 @@ def test_every_link_of_the_site_leads_somewhere(built: Path) -> None:
     """Each link to a page of the site finds the page, and the place on it; each file that a page needs is there."""
     found = pages(built)
     for name, page in found.items():
-        if name == "404.html":
-            continue
         for address in (*page.links, *page.fetched):
-            parts = urlsplit(address)
+            from_root = name == "404.html" and address.startswith("/")  # it is served at any depth
+            parts = urlsplit(f".{address}" if from_root else address)
             if parts.scheme or not (parts.path or parts.fragment):
                 continue
             target = (built / name).parent / unquote(parts.path) if parts.path else built / name
@@ -139,6 +138,16 @@ def test_the_site_of_this_project_is_whole_and_light(tmp_path: Path) -> None:
     found = [page for folder in WRITTEN for page in (tmp_path / folder).rglob("*.html")]
     assert len(found) > 40
     assert {page.name: page.stat().st_size for page in found if page.stat().st_size > 100_000} == {}
+
+
+def test_an_address_that_leads_nowhere_leads_on(built: Path) -> None:
+    """The page of a wrong address says so, and leads to each part of the site from its root, whatever the depth of the address."""
+    article = re.findall("<article.*?</article>", (built / "404.html").read_text(encoding="utf-8"), re.DOTALL)[0]
+    assert "Search for it at the top of this page" in article
+    assert re.findall(r'<a href="([^"]*)">([^<]*)</a>', article) == [
+        ("/index.html", "Home"),
+        ("/cards/index.html", "Cards"),
+    ]
 
 
 def test_no_page_runs_what_is_written_in_it(built: Path) -> None:

@@ -151,7 +151,7 @@ def _seconds(loaded: LoadedCard, source: Source) -> tuple[float | None, str]:
     if any(took):
         return max(took), "ran in"
     stated = loaded.card.requirements.compute
-    return (None, "") if stated is None or stated.seconds is None else (stated.seconds, "stated:")
+    return (None, "") if stated is None or stated.seconds is None else (stated.seconds, "takes about")
 
 
 def _executions(loaded: LoadedCard, source: Source, position: int) -> dict[tuple[str, int], float]:

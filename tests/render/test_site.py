@@ -77,7 +77,7 @@ def test_a_failed_verdict_says_what_is_wrong_how_sure_and_how_to_mend_it(pages: 
     head = text(box.split("<details")[0])
     said = (
         "failed",
-        "Does not hold:",
+        "Not true here:",
         "95% interval",
         "n = 256. Allowed: ≤ 0.2",
         "To mend it: Use a method without modified backward rules",
@@ -180,7 +180,7 @@ def test_a_heavy_card_gets_pages_of_its_own(
     for name in re.findall(r"\n## (.*)", pages[CARD]):
         assert f"\n## {name}\n" in every, name
     line = section(twice[CARD], "depends-on-parameters").split('id="depends-on-parameters--digits-guided"')[1]
-    assert "Does not hold: After all layers are randomised" in text(line)
+    assert "Not true here: After all layers are randomised" in text(line)
     assert "allowed: ≤ 0.2" in text(line)
     for directory_urls in (False, True):
         assert_links_lead_somewhere(site.pages(replace(source, directory_urls=directory_urls)), directory_urls)
@@ -199,7 +199,7 @@ def test_the_numbers_of_an_invalid_run_are_not_shown_as_a_result(pages: dict[str
     """Where a condition of the run does not hold, the condition stands first, and the criteria are marked as not to be read as a result."""
     box = section(pages[CARD], "no-membership-leak")
     before, after = box.split("not to be read as a result", 1)
-    assert "Does not hold:" in before
+    assert "Not true here:" in before
     assert "<code>loss</code>" not in before
     assert "<code>loss</code>" in after
 
