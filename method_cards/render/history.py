@@ -180,7 +180,8 @@ def draw(course: Course) -> Markup:
             drawn = Markup().join([_bars(points, scale), *_marks(points, scale)])
             parts.append(Markup('<g class="{}">{}</g>').format(kind, drawn))
     return Markup(
-        '<svg class="mc-course" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}" aria-label="{text}">{body}</svg>'
+        '<svg class="mc-course" role="img" data-search-exclude="" viewBox="0 0 {w} {h}" width="{w}" height="{h}" '
+        'aria-label="{text}">{body}</svg>'
     ).format(w=width, h=HEIGHT, text=told(course), body=Markup().join(parts))
 
 

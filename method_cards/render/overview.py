@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -154,12 +153,12 @@ class Overview:
         return sum(item.verdict.is_must and item.verdict.outcome is Outcome.FAILED for item in self.items)
 
     @cached_property
-    def levels(self) -> tuple[tuple[Outcome, ...], list[tuple[str, list[int]]]]:
-        """The outcomes that occur, and for each level how often."""
-        table = Counter((item.verdict.level, item.verdict.outcome) for item in self.items)
-        outcomes = tuple(outcome for outcome in GRAVITY if outcome in self.view.outcomes)
+    def levels(self) -> list[tuple[str, list[Outcome]]]:
+        """What became of the prescriptions of each level."""
         levels = sorted({item.verdict.level for item in self.items}, key=_rank)
-        return outcomes, [(level, [table[level, outcome] for outcome in outcomes]) for level in levels]
+        return [
+            (level, [item.verdict.outcome for item in self.items if item.verdict.level == level]) for level in levels
+        ]
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:

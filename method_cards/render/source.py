@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from method_cards.verdict import Outcome, Verdict
 
 
+MOST_CELLS = 80
+"""So many results are named on a card's page: a line of its table for each prescription, a column for each subject."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Everything that pages show.
@@ -92,6 +96,32 @@ class Source:
     def is_current(self, card: str, kept: Record) -> bool:
         """Whether a card is still as it was when a run applied it."""
         return card in self.catalog and kept.cards.get(card) == self.catalog.get(card).document.sha256
+
+    def place(self, verdict: Verdict, subject: str) -> tuple[str, str]:
+        """The page, and the place on it, that names a result: the card's, or that of the card's results on one subject."""
+        page = f"cards/{verdict.card}/on-{subject}.md" if verdict.card in self.crowded else f"cards/{verdict.card}.md"
+        return page, f"{verdict.prescription}--{subject}"
+
+    @cached_property
+    def crowded(self) -> frozenset[str]:
+        """Cards with more results than their page can name."""
+        cells = {
+            loaded.card.id: len(loaded.card.prescriptions)
+            * sum(bool(view.of_card(loaded.card.id)) for view in self.views)
+            for loaded in self.cards
+        }
+        return frozenset(card for card, number in cells.items() if number > MOST_CELLS)
+
+    def called(self, verdict: Verdict) -> str:
+        """What the prescription of a verdict is called; the words of its id where the card has it no longer."""
+        words = verdict.prescription.replace("-", " ").capitalize()
+        return self._headings.get(verdict.id, words)
+
+    @cached_property
+    def _headings(self) -> dict[str, str]:
+        return {
+            f"{loaded.card.id}/{item.id}": item.heading for loaded in self.cards for item in loaded.card.prescriptions
+        }
 
     def check(self, check: str) -> type[Check] | str:
         """The class of a check, or why it cannot be had."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from method_cards import calibration
@@ -103,7 +102,7 @@ def users(catalog: Catalog, check: str) -> Iterator[tuple[LoadedCard, Prescripti
 
 def check_title(check: type[Check]) -> str:
     """The name of a check for people: ``Parameter randomization``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", check.__name__).capitalize()
+    return check.title or check.id.partition("/")[2].replace("-", " ").capitalize()
 
 
 def card_cost(loaded: LoadedCard) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from method_cards import calibration
 from method_cards.judge import number, roughly
 from method_cards.record import PARTIAL, Asked
-from method_cards.render.interval import label
+from method_cards.render.interval import label, of
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -251,8 +251,7 @@ def bound(criterion: Criterion) -> str:
 
 def quantity(criterion: Criterion) -> str:
     """What a criterion bounds: ``similarity (stage 1)``."""
-    where = ", ".join(f"{key} {value}" for key, value in criterion.where.items())
-    return criterion.measurement.replace("_", " ") + (f" ({where})" if where else "")
+    return of(criterion.measurement, criterion.where)
 
 
 def source(criterion: Criterion, references: Mapping[str, Reference]) -> str:
@@ -318,7 +317,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    parts = (f"{hours} h", f"{minutes} min") if hours else (f"{minutes} min", f"{rest} s")
+    return " ".join(part for part in parts if not part.startswith("0 "))
 
 
 def value(something: Any) -> str:
