@@ -376,7 +376,7 @@ def test_a_subject_that_cannot_be_built_names_file_and_subject(
     assert str(error.value).startswith(f'{tmp_path / "method-cards.yaml"}: subject "toy": ')
 
 
-MISSING = {
+MISSING: dict[str, Any] = {
     "model": "model.py:built",
     "data": {"test": "data.py:test"},
     "weights": "w.safetensors",
