@@ -176,7 +176,8 @@ def _outcome(verdict: Verdict) -> str:
     shown = f"**{words.word(verdict.outcome)}**" if verdict.outcome in words.TROUBLE else words.word(verdict.outcome)
     if verdict.waiver is None:
         return shown
-    return f"{shown}, {'waiver expired' if verdict.waiver_expired else 'waived until'} {verdict.waiver.expires}"
+    state = "the waiver expired on" if verdict.waiver.has_expired else "waived until"
+    return f"{shown}, {state} {verdict.waiver.expires}"
 
 
 def _result(verdict: Verdict, record: Record) -> str:

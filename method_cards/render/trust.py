@@ -96,6 +96,11 @@ class Trust:
         return f"{self.loaded.card.id}/{self.slug}"
 
     @property
+    def heading(self) -> str:
+        """What the prescription is called."""
+        return next(item.heading for item in self.loaded.card.prescriptions if item.id == self.slug)
+
+    @property
     def anchor(self) -> str:
         """The place on the check's page."""
         return f"on-{self.loaded.card.id}--{self.slug}"
