@@ -169,9 +169,12 @@ def _step(
 ) -> Verdict | None:
     binding = bound.prescription.check
     assert binding is not None
+    entry = registry.get(binding.id)
     try:
-        entry = registry.get(binding.id)
-        check = entry.load().model_validate(binding.parameters)
+        check = entry.made(binding.parameters)
+    except (InputError, ValueError) as error:  # whoever wrote the check has to mend it, so other checks go on
+        return verdict_of(bound, Outcome.ERRORED, f"The check cannot be used: {error}")
+    try:
         missing = [split for split in check.splits() if split not in subject.data]
         reason = check.not_applicable(subject)
     except InputError:

@@ -6,7 +6,6 @@ A record lives in ``records/<subject>/<run>/record.json``, its pictures beside i
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -17,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PrivateAttr, ValidationError
 
 from method_cards import display
-from method_cards.document import whole
+from method_cards.document import parse_json, whole
 from method_cards.errors import CheckError, InputError
 from method_cards.measurement import Kind, Measurements, Pictures, Series
 from method_cards.verdict import Outcome, Verdict
@@ -308,8 +307,8 @@ def read(path: Path) -> Record:
 def _explained(path: Path, content: bytes) -> Record:
     """Read what was refused again, piece by piece, to say why; the quick way does not tell a wrong version from a wrong field."""
     try:
-        data = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(content)
+    except ValueError as error:
         raise InputError(f"{path}: is not JSON: {error}; delete the folder or run again") from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from method_cards.errors import InputError
 from method_cards.render import words
 from method_cards.render.page import Links, heading, render
 from method_cards.render.results import GRAVITY
@@ -165,8 +166,7 @@ def _executions(loaded: LoadedCard, source: Source, position: int) -> dict[tuple
 
 def _splits(binding: CheckBinding, source: Source) -> tuple[str, ...]:
     """Which splits a check reads with these parameters; none where it cannot be loaded, which its own page says."""
-    check = source.check(binding.id)
     try:
-        return () if isinstance(check, str) else check.model_validate(binding.parameters).splits()
-    except ValueError:
+        return source.registry.get(binding.id).made(binding.parameters).splits()
+    except (InputError, ValueError):
         return ()

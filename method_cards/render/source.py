@@ -127,9 +127,15 @@ class Source:
         """The class of a check, or why it cannot be had."""
         if check not in self._checks:
             try:
-                self._checks[check] = self.registry.get(check).load()
+                found = self.registry.get(check).load()
+                found.model_json_schema()
+                self._checks[check] = found
             except InputError as error:
                 self._checks[check] = str(error)
+            except Exception as error:  # noqa: BLE001  (what another package's check does costs its own page and no other)
+                self._checks[check] = (
+                    f"{self.registry.get(check)}: its parameters cannot be described: {type(error).__name__}: {error}"
+                )
         return self._checks[check]
 
     def calibration(self, loaded: LoadedCard, slug: str) -> Rates:

@@ -95,6 +95,17 @@ def test_all_forms_can_be_written_at_once(project: Project, tmp_path: Path) -> N
     assert len(json.loads(done.stdout)["runs"]) == 2
 
 
+@pytest.mark.parametrize("path", ["-", "same.txt"])
+def test_two_forms_do_not_share_a_file(project: Project, path: str, tmp_path: Path) -> None:
+    """Two reports in one file, or both on standard output, would be neither: refused, and nothing is written."""
+    place = path if path == "-" else str(tmp_path / path)
+    done = report(project, "--html", place, "--junit", place)
+    assert isinstance(done.exception, InputError)
+    assert "--html and --junit would all go to " in str(done.exception)
+    assert done.stdout == ""
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_a_file_that_cannot_be_written_is_named(project: Project) -> None:
     """A path that is a folder ends with a message, not with a traceback."""
     result = report(project, "digits-cnn", "--junit", str(project.folder))
