@@ -348,8 +348,10 @@ def as_tensor(output: Any) -> Tensor:
     elif isinstance(output, tuple | list) and output:
         found = output[0]
     if not isinstance(found, torch.Tensor):
+        keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
         raise CheckError(
-            f"the model returned {type(output).__name__}; a tensor, or an object with `.logits` or another output of the task, is needed"
+            f"the model returned {type(output).__name__}{keys}; a torch tensor, or an object with `.logits` or another output of the task, "
+            "is needed: wrap the model in one whose `forward` returns that"
         )
     return found
 
@@ -361,11 +363,14 @@ def as_logits(output: Any) -> Tensor:
         CheckError: The output has another shape.
     """
     logits = as_tensor(output)
+    if not logits.is_floating_point():
+        raise CheckError(f"the model's output is {logits.dtype}: numbers of classes, say; return its logits")
     if logits.dim() == 1 or (logits.dim() == 2 and logits.shape[1] == 1):  # noqa: PLR2004
         half = logits.reshape(-1, 1) / 2
         logits = torch.cat([-half, half], dim=1)
     if logits.dim() != 2:  # noqa: PLR2004
-        raise CheckError(f"the model's output has shape {tuple(logits.shape)}; classification needs (batch, class)")
+        squeezed = "; does it squeeze the batch away, or return a loss first?" if logits.dim() == 0 else ""
+        raise CheckError(f"the model's output has shape {tuple(logits.shape)}; classification needs (batch, class){squeezed}")
     return logits
 
 

@@ -62,7 +62,7 @@ def inferred(
     try:
         output = as_tensor(_called(model, encoded))
     except CheckError as error:
-        raise _asked(str(error)) from error
+        raise InputError(str(error)) from error
     except Exception as error:
         raise InputError(
             f'the model cannot be called with examples of the split "{split.name}": {type(error).__name__}: {error}'
@@ -78,6 +78,11 @@ def inferred(
         return "tabular-classification"
     if features.dim() == 4:  # noqa: PLR2004  (example, channel, height, width)
         return _of_images(features, shape, split, len(classes))
+    if _is_logits(shape):
+        raise _asked(
+            f"inputs of shape {tuple(features.shape)} are no images (batch, channel, height, width); series and volumes are tables",
+            "tabular-classification",
+        )
     raise _asked(f"inputs of shape {tuple(features.shape)} and outputs of shape {shape} fit several tasks or none")
 
 
@@ -133,6 +138,8 @@ def _unfit(task: str, inputs: Tensor | dict[str, Tensor]) -> str:
         is_unfit = "input_ids" in inputs and not floating
     elif task == "tabular-classification":
         is_unfit = len(shapes[0]) == 3  # noqa: PLR2004  (channel, height, width)
+    elif task == "image-classification" and len(floating) == 1:
+        is_unfit = floating[0].dim() != 4  # noqa: PLR2004  (example, channel, height, width)
     else:
         is_unfit = not floating and len(shapes[0]) == 1
     if not is_unfit:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from method_cards.errors import CheckError
+from method_cards.fitness import ends_in_probability, operation
 from method_cards.lazy import torch
 from method_cards.subject import preserved
 from method_checks.attribution.explainers import CustomExplainer
@@ -27,26 +28,6 @@ OPERATIONS = (
     "Sigmoid", "Tanh", "LogSigmoid", "MaxPool2DWithIndices", "MaxPool3DWithIndices",
 )  # fmt: skip
 """Activations and max-pooling, as autograd names what it records of them."""
-
-PROBABILITIES = ("Softmax", "Sigmoid")
-"""Operations that make probabilities of scores."""
-
-SHAPING = (
-    "Cat",
-    "Neg",
-    "Div",
-    "View",
-    "UnsafeView",
-    "Reshape",
-    "Squeeze",
-    "Unsqueeze",
-    "Select",
-    "Slice",
-    "Clone",
-    "ToCopy",
-    "T",
-)
-"""Operations that only rearrange scores, or halve and negate the one logit of a binary model."""
 
 _MODULES = ("torch.nn.modules.activation", "torch.nn.modules.pooling")
 
@@ -143,11 +124,6 @@ def unreached(view: View) -> Tensor:
     return ~torch.isfinite(found).all(1) | (found == 0).all(1)
 
 
-def probabilities(logits: Tensor, tolerance: float = 1e-4) -> Tensor:
-    """Rows that are not negative and sum to one: scores after a softmax, ``(batch,)`` bool."""
-    return (logits >= 0).all(1) & ((logits.double().sum(1) - 1).abs() <= tolerance)
-
-
 def structure(view: View) -> Structure:
     """Trace one forward pass, of the first two examples."""
     calls: dict[nn.Module, int] = {}
@@ -170,8 +146,8 @@ def structure(view: View) -> Structure:
             stack.callback(module.register_forward_hook(after).remove)
         leaf = view.features[:2].detach().clone().requires_grad_()
         logits = view.outputs(leaf, view.rows[:2])
-    hidden = [node for node in _recorded(logits.grad_fn, []) if node not in made and _named(node, OPERATIONS)]
-    last = _ends_in_probability(logits.grad_fn)
+    hidden = [node for node in _recorded(logits.grad_fn, []) if node not in made and operation(node) in OPERATIONS]
+    last = bool(ends_in_probability(logits.grad_fn))
     return Structure(
         reused=sum(count > 1 for count in calls.values()),
         hidden=len(hidden),
@@ -228,17 +204,6 @@ def _recorded(start: Any, stops: list[Any]) -> list[Any]:
         found.append(node)
         waiting.extend(parent for parent, _ in node.next_functions)
     return found
-
-
-def _named(node: Any, names: tuple[str, ...]) -> bool:
-    kind = node.name().partition("Backward")[0]
-    return kind.removesuffix("Kernel") in names
-
-
-def _ends_in_probability(node: Any) -> bool:
-    while node is not None and _named(node, SHAPING):
-        node = next((parent for parent, _ in node.next_functions if parent is not None), None)
-    return node is not None and _named(node, PROBABILITIES)
 
 
 def _hooks(model: nn.Module) -> int:
