@@ -163,7 +163,8 @@ class Split:
             raise InputError(f'data split "{self.name}": {sorted(lengths)} inputs but {len(labels)} targets')
         if labels.is_complex() or labels.dim() > 2 or (labels.dim() == 2 and labels.shape[1] != 1):  # noqa: PLR2004
             raise InputError(
-                f'data split "{self.name}": targets of shape {tuple(labels.shape)} are not class numbers; give one integer for each example{_hint(labels)}'
+                f'data split "{self.name}": targets of shape {tuple(labels.shape)} are not class numbers; give one integer for '
+                f"each example{_hint(labels)}"
             )
         one_column = labels.dim() == 2 and labels.shape[1] == 1  # noqa: PLR2004  (example, column)
         return inputs, labels.long().squeeze(1) if one_column else labels.long()

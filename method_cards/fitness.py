@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from method_cards.adapters import CLASSIFICATION, call
+from method_cards.adapters import CLASSIFICATION, arguments, call
 from method_cards.data import Split
 from method_cards.errors import CheckError, InputError
 from method_cards.lazy import torch
 from method_cards.subject import preserved
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from method_cards.subject import Subject
 
@@ -68,7 +68,7 @@ def unfit(subject: Subject) -> str:
         except Exception as error:  # noqa: BLE001  (whatever a person's model raises)
             return (
                 f'the model cannot be called with {len(places)} examples of the split "{name}" ({_shapes(inputs)}): '
-                f"{type(error).__name__}: {error}{_other_type(subject, inputs)}"
+                f"{type(error).__name__}: {error}{uncallable(subject.model, inputs)}"
             )
         return _unfit_classifier(subject, name, inputs, places) if subject.task in CLASSIFICATION else ""
 
@@ -109,8 +109,8 @@ def _probabilities(subject: Subject, inputs: Tensor | dict[str, Tensor]) -> str:
         return ""
     last, inverse = ("sigmoid", "torch.logit(p)") if made_by == "Sigmoid" else ("softmax", "p.log()")
     return (
-        f"the model gives probabilities p, where logits are needed: its losses and the explanations of its logits would be wrong; leave the "
-        f"{last} at its end out, or return `{inverse}`"
+        f"the model gives probabilities p, where logits are needed: its losses and the explanations of its logits would be wrong; leave "
+        f"the {last} at its end out, or return `{inverse}`"
     )
 
 
@@ -154,11 +154,19 @@ def _shapes(inputs: Tensor | dict[str, Tensor]) -> str:
     return ", ".join(f"{name} {part.dtype} {tuple(part.shape)}".strip() for name, part in named.items())
 
 
-def _other_type(subject: Subject, inputs: Tensor | dict[str, Tensor]) -> str:
-    """A hint where inputs and parameters are of different floating-point types."""
+def uncallable(model: nn.Module, inputs: Tensor | dict[str, Tensor]) -> str:
+    """A hint where it can be seen why a model cannot be called with these inputs; empty elsewhere."""
     parts = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
     given = {part.dtype for part in parts if part.is_floating_point()} or {part.dtype for part in parts}
-    own = {part.dtype for part in subject.model.parameters() if part.is_floating_point()}
-    if len(given) != 1 or len(own) != 1 or given == own:
-        return ""
-    return f"; its parameters are {own.pop()} and its inputs {given.pop()}: convert the data, or the model"
+    own = {part.dtype for part in model.parameters() if part.is_floating_point()}
+    if isinstance(inputs, Mapping) and not arguments(model, inputs)[1]:
+        return (
+            f"; it was called with one dictionary, since its forward has no parameters called {', '.join(inputs)}: rename them, or leave "
+            "out what it does not take"
+        )
+    is_other = len(given) == 1 and len(own) == 1 and given != own
+    return (
+        f"; its parameters are {own.pop()} and its inputs {given.pop()}: convert the data, or the model"
+        if is_other
+        else ""
+    )

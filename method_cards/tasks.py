@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from method_cards.adapters import ADAPTERS, CLASSIFICATION, TASKS, Task, as_tensor, call, token_ids
 from method_cards.errors import CheckError, InputError, did_you_mean
+from method_cards.fitness import uncallable
 from method_cards.lazy import torch
 from method_cards.randomness import kept
 from method_cards.subject import preserved
@@ -66,6 +67,7 @@ def inferred(
     except Exception as error:
         raise InputError(
             f'the model cannot be called with examples of the split "{split.name}": {type(error).__name__}: {error}'
+            f"{uncallable(model, encoded)}"
         ) from error
     shape = tuple(output.shape)
     if _is_text(inputs, encoded):

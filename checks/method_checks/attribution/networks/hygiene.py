@@ -29,6 +29,9 @@ OPERATIONS = (
 )  # fmt: skip
 """Activations and max-pooling, as autograd names what it records of them."""
 
+ROUNDINGS = 8
+"""How many roundings of the largest number two ways to compute the same may differ by."""
+
 _MODULES = ("torch.nn.modules.activation", "torch.nn.modules.pooling")
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -108,8 +111,10 @@ def changed(one: Tensor, other: Tensor, tolerance: float) -> Tensor:
         tolerance: The share.
 
     Returns:
-        ``(batch,)`` bool; False where all numbers are zero.
+        ``(batch,)`` bool; False where all numbers are zero. In half precision, what rounding alone makes is no difference.
     """
+    if one.is_floating_point():
+        tolerance = max(tolerance, ROUNDINGS * torch.finfo(one.dtype).eps)
     first, second = one.double().flatten(1), other.double().flatten(1)
     largest = torch.maximum(first.abs().amax(1), second.abs().amax(1))
     return (first - second).abs().amax(1) > tolerance * largest
