@@ -205,6 +205,8 @@ def number(value: float) -> str:
     """A number for people: three significant digits, never in exponents where it can be read without."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:  # noqa: PLR2004
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"  # noqa: PLR2004
+    if 1e-6 <= abs(value) < 1e-3:  # noqa: PLR2004
+        return f"{value:.{1 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
     return f"{value:.2e}"
 
 

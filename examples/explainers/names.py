@@ -36,7 +36,7 @@ def check(name: str) -> str:
 
 def quantity(measurement: str) -> str:
     """A measured quantity."""
-    return of(measurement, {})
+    return of(measurement)
 
 
 @cache

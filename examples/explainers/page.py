@@ -86,12 +86,12 @@ def overview(entries: Sequence[Entry]) -> str:
     for model, title in MODELS.items():
         own = [entry for entry in entries if entry["model"] == model and "prescription" in entry]
         if own:
-            parts += [f"## {title}\n", matrix(own), "", *remarks(model, own)]
+            parts += [f"## {title}\n", matrix(own, title), "", *remarks(model, own)]
     parts += [*waiting(entries), *nulls(entries), *unmeasured(entries)]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def matrix(entries: Sequence[Entry]) -> str:
+def matrix(entries: Sequence[Entry], title: str) -> str:
     """One model: a row for each prescription that applies to some method, a column for each method that could be run.
 
     The tags that HTML lets one leave out are left out: this is most of the page.
@@ -101,7 +101,7 @@ def matrix(entries: Sequence[Entry]) -> str:
     for entry in sorted(entries, key=lambda entry: entry["check"]):
         rows.setdefault((entry["check"], entry["prescription"]), {})[entry["explainer"]] = entry["outcome"]
     lines = [
-        '<div class="mc-matrix" tabindex="0" role="region" aria-label="Verdicts"><table class=mc-marks>',
+        f'<div class="mc-matrix" tabindex="0" role="region" aria-label="{html.escape(title)}: verdicts"><table class=mc-marks>',
         "<thead><tr><td>",
     ]
     lines += [f'<th scope=col><a href="explainers/{name}.html">{names.explainer(name)}</a>' for name in columns]

@@ -51,10 +51,10 @@ def label(result: CriterionResult) -> str:
     return of(result.measurement, result.where)
 
 
-def of(measurement: str, where: Mapping[str, object]) -> str:
+def of(measurement: str, where: Mapping[str, object] | None = None) -> str:
     """A quantity at a place of its breakdowns: ``membership AUC (attack loss)``."""
     name = _ABBREVIATION.sub(lambda found: found[0].upper(), measurement.replace("_", " "))
-    place = ", ".join(f"{key} {value}" for key, value in where.items())
+    place = ", ".join(f"{key} {value}" for key, value in (where or {}).items())
     return f"{name} ({place})" if place else name
 
 

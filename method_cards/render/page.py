@@ -211,6 +211,7 @@ def environment() -> jinja2.Environment:
         "code": markdown.code,
         "html": html,
         "words": spoken,
+        "procedure": words.procedure,
         "heading": heading,
         "compact": words.value,
         "number": number,

@@ -186,7 +186,7 @@ class Trust:
         drawn = []
         for one in rocs(self.rates.found, self.binding):
             alarms, detected = one.at_bound
-            name = one.measurement.replace("_", " ")
+            name = interval.of(one.measurement)
             text = (
                 f"As the bound on {name} moves: area under the curve {one.area:.3f}, from {one.defects} runs with the defect and "
                 f"{one.sound} without it. At the bound of the card (the mark) it finds {detected:.0%} and fails {alarms:.0%} of sound ones."

@@ -70,6 +70,19 @@ def measured(interval: IntervalData, unit: str = "") -> str:
     return f"{value}, {interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}, n = {interval.n:,}"
 
 
+PROCEDURES = {
+    "clopper-pearson": "Clopper-Pearson",
+    "delong": "DeLong",
+    "hoeffding": "Hoeffding",
+    "empirical-bernstein": "empirical Bernstein",
+}
+
+
+def procedure(method: str) -> str:
+    """How an interval was computed, as the literature writes it."""
+    return PROCEDURES.get(method, method.replace("-", " "))
+
+
 def counted(verdicts: Iterable[Verdict]) -> str:
     """How many of each outcome: ``3 passed · 1 failed``."""
     counts = Counter(verdict.outcome for verdict in verdicts)

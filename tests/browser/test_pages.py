@@ -69,7 +69,9 @@ def test_formulas_are_drawn(site: str, browser: Browser) -> None:
             visit.page.goto(site + path, wait_until="networkidle")
             marked = visit.page.locator(".arithmatex").count()
             assert marked > 0
-            assert visit.page.locator(".arithmatex .katex").count() == marked
+            visit.page.wait_for_function(
+                f"document.querySelectorAll('.arithmatex .katex').length === {marked}", timeout=10_000
+            )
             assert visit.page.locator(".katex-error").count() == 0
 
 
