@@ -300,6 +300,7 @@ class Project:
         """
         if missing := self.missing(subject):
             raise DocumentError(missing)
+        from method_cards.fitness import unfit
         from method_cards.tasks import contradiction
 
         config = self.subject_config(subject)
@@ -307,14 +308,16 @@ class Project:
         try:
             with seeded(seed):
                 built = self._built(subject, config, device)
-                problem = contradiction(built)
+                problem, key = contradiction(built), "task"
+                if not problem:
+                    problem, key = unfit(built), "model"
         except InputError as error:
             message = str(error).removeprefix(f'subject "{subject}": ')
             raise InputError(f"{where}: {message}") from error
         except Exception as error:
             raise InputError(f"{where}: cannot be built: {type(error).__name__}: {error}") from error
         if problem:
-            raise DocumentError([self.document.problem(("subjects", subject, "task"), problem)])
+            raise DocumentError([self.document.problem(("subjects", subject, key), problem)])
         return built
 
     def _built(self, subject: str, config: SubjectConfig, device: str) -> Subject:
