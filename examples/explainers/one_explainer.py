@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from chosen import parameters
+
 from method_cards.catalog import Catalog
 from method_checks.attribution.explainers import METHODS
 
@@ -59,7 +61,20 @@ def counts(entries: Sequence[Entry], models: Mapping[str, str]) -> list[str]:
         if found:
             open_ = sum(found.count(outcome) for outcome in ("inconclusive", "invalid", "errored"))
             lines.append(f"| {title} | {found.count('failed')} | {open_} | {found.count('passed')} |")
-    return [*lines, ""]
+    return [*lines, "", *not_by_default(entries[0]["explainer"], models)]
+
+
+def not_by_default(explainer: str, models: Mapping[str, str]) -> list[str]:
+    """With which parameters it was measured on a model, where these are not the defaults."""
+    where: dict[str, list[str]] = {}
+    for model, title in models.items():
+        if given := parameters(model, explainer):
+            told = ", ".join(f"`{key}: {value}`" for key, value in given.items())
+            where.setdefault(told, []).append(f"{title[0].lower()}{title[1:]}")
+    return [
+        f"Parameters that are not the defaults: {told}{'' if len(titles) == len(models) else ' on ' + '; '.join(titles)}.\n"
+        for told, titles in where.items()
+    ]
 
 
 def table(entries: Sequence[Entry], models: Mapping[str, str]) -> str:
