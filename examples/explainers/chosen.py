@@ -12,10 +12,10 @@ NEEDED: dict[str, dict[str, Any]] = {
 COARSE: dict[str, dict[str, Any]] = {
     "occlusion": {"window": 4, "stride": 2},
     "feature-ablation": {"grid": 4},
-    "rise": {"grid": 4, "samples": 64},
-    "kernel-shap": {"grid": 4, "samples": 64},
-    "lime": {"grid": 4, "samples": 64},
-    "shapley-sampling": {"grid": 4, "orders": 4},
+    "rise": {"grid": 4, "samples": 256},
+    "kernel-shap": {"grid": 4, "samples": 256},
+    "lime": {"grid": 4, "samples": 256},
+    "shapley-sampling": {"grid": 4, "orders": 16},
 }
 """What explains by removals takes patches of 4 x 4 pixels on the residual network, which is five times as slow as the plain one."""
 
