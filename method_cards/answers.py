@@ -5,8 +5,11 @@ A person's own file is never rewritten, since that would lose comments and layou
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from method_cards import document
@@ -14,12 +17,17 @@ from method_cards.errors import InputError
 from method_cards.verdict import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from method_cards.document import Document
 
 FILE = "answers.yaml"
+
+LOCK = Path(".cache/method-cards/answers.lock")
+"""Beside it, and held while it is read and written anew."""
+
+PATIENCE = 20
+"""Seconds that one who collects waits for another."""
 
 HEAD = """\
 # Answers that `method-cards notebook collect` took over from notebooks, by subject and prescription.
@@ -52,6 +60,34 @@ def read(folder: Path) -> tuple[Mapping[str, Mapping[str, Answer]], Document | N
         return {}, None
     source = document.load(path)
     return source.validate(AnswersFile).subjects, source
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Read and write the answers while no other process does: of two that collect at once, the second waits for the first.
+
+    Args:
+        folder: The folder of ``method-cards.yaml``.
+
+    Raises:
+        InputError: The lock cannot be had.
+    """
+    path = folder / LOCK
+    lock = FileLock(path, timeout=PATIENCE)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder / FILE}: another process has been collecting answers for {PATIENCE} seconds ({path} is locked): wait for its end, "
+            "and collect again"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        raise InputError(f"{path}: cannot be locked: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write(folder: Path, subjects: Mapping[str, Mapping[str, Answer]]) -> Path:

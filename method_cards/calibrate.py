@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -51,6 +51,9 @@ class Trial:
     samples: int | None
 
 
+Concerned: TypeAlias = Sequence[tuple[Control, tuple[Bound, ...]]]
+"""Controls, each with the prescriptions whose criteria look for what it shows."""
+
 Endings: TypeAlias = tuple[Trial, tuple[Ending, ...]]
 """A trial, and how it ended for each of its prescriptions."""
 
@@ -63,7 +66,7 @@ def alike(chosen: Sequence[Chosen], registry: Registry) -> list[list[Chosen]]:
     found: dict[tuple[str, str, int | None], list[Chosen]] = {}
     for loaded, prescription in chosen:
         binding = _binding(prescription)
-        parameters = registry.get(binding.id).load().model_validate(binding.parameters).model_dump_json()
+        parameters = registry.get(binding.id).made(binding.parameters).model_dump_json()
         found.setdefault((binding.id, parameters, binding.samples), []).append((loaded, prescription))
     return list(found.values())
 
@@ -101,7 +104,7 @@ def calibrate(
     check = entry.load()
     samples = samples or binding.samples or 512
     bounds = [Bound(loaded.card.id, prescription) for loaded, prescription in chosen]
-    controls = [
+    controls: Concerned = [
         (control, tuple(bound for bound in bounds if _concerns(control, _binding(bound.prescription))))
         for control in check.controls()
     ]
@@ -118,14 +121,7 @@ def calibrate(
     with _workers(jobs) as run:
         for wave in ([0], range(1, max(seeds_of.stop for seeds_of in missing.values()))):
             # seed 0 tells which controls the check says something about
-            units = [
-                [
-                    Trial(entry, lacking, control.name, seed, samples)
-                    for control, concerned in controls
-                    if (lacking := tuple(bound for bound in concerned if seed in missing[control.name, _name(bound)]))
-                ]
-                for seed in wave
-            ]
+            units = [_trials(entry, controls, missing, seed, samples) for seed in wave]
             for endings in run([unit for unit in units if unit]):
                 ended += endings
                 for _ in endings:
@@ -147,6 +143,17 @@ def calibrate(
             before=earlier,
         )
         for bound, earlier in zip(bounds, before, strict=True)
+    ]
+
+
+def _trials(
+    entry: Entry, controls: Concerned, missing: Mapping[tuple[str, str], range], seed: int, samples: int
+) -> list[Trial]:
+    """What is to be run with one seed: each control, for the prescriptions that it was not run for."""
+    return [
+        Trial(entry, lacking, control.name, seed, samples)
+        for control, concerned in controls
+        if (lacking := tuple(bound for bound in concerned if seed in missing[control.name, _name(bound)]))
     ]
 
 
@@ -238,9 +245,7 @@ def _concerns(control: Control, binding: CheckBinding) -> bool:
     return not control.because or control.because in judged
 
 
-def _refuse_without_controls(
-    bounds: Sequence[Bound], controls: Sequence[tuple[Control, tuple[Bound, ...]]], check: str
-) -> None:
+def _refuse_without_controls(bounds: Sequence[Bound], controls: Concerned, check: str) -> None:
     for bound in bounds:
         if not {"defect", "sound"} <= {control.kind for control, concerned in controls if bound in concerned}:
             raise InputError(f"{_name(bound)}: no control of {check} shows the defect that its criteria look for")

@@ -12,11 +12,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from method_cards import intervals
 from method_cards.card import CheckBinding
-from method_cards.errors import InputError
+from method_cards.document import read_compact
 from method_cards.verdict import IntervalData, Outcome, Where
 
 if TYPE_CHECKING:
@@ -168,12 +168,4 @@ def read(folder: Path) -> Calibrations:
     Raises:
         InputError: The file is damaged.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return Calibrations()
-    try:
-        return Calibrations.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(
-            f"{path}: is not a valid calibration file: {error.errors()[0]['msg']}; run `method-cards calibrate` again"
-        ) from error
+    return read_compact(folder / FILE, Calibrations, "method-cards calibrate")

@@ -151,6 +151,9 @@ class Check(BaseModel, ABC):
     id: ClassVar[str]
     """``family/name``, as in the entry point."""
 
+    title: ClassVar[str] = ""
+    """What it is called on pages, where the words of its id do not do: ``ROAD``."""
+
     version: ClassVar[str] = "1"
     """Goes up when the same parameters may measure something else."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -79,8 +80,10 @@ def init(folder: Annotated[Path, typer.Argument(help="The folder to set up.")] =
 
     for path, is_new in write(folder):
         typer.echo(f"{'wrote' if is_new else 'kept '} {path}")
+    go = "" if folder == Path() else f"`cd {shlex.quote(str(folder))}`, then "
     typer.echo(
-        "Next: name your model and data in method-cards.yaml, then `method-cards validate` and `method-cards run`."
+        f"Next: {go}name your model and data in method-cards.yaml. `method-cards validate` reads it, `method-cards run` measures, "
+        "and `method-cards build` makes the site."
     )
 
 
@@ -127,14 +130,17 @@ def validate(
     cards: CardsFolderOption = None,
     project: ProjectOption = Path(),
 ) -> None:
-    """Check every card, and method-cards.yaml where there is one; errors come with file, line and column."""
+    """Check every card, and method-cards.yaml where there is one; errors come with file, line and column.
+
+    Files of models, data and weights that are not there yet are told, and are no error before the first run. No model is loaded.
+    """
     from method_cards.errors import DocumentError
-    from method_cards.project import FILE, Project, lint
+    from method_cards.project import FILE, Project, lint, unusable
 
     file = project / FILE if project.is_dir() else project
     loaded = Project.load(file) if file.is_file() or project != Path() else None
     catalog, registry = _library(project, cards or [])
-    if problems := lint(catalog, registry):
+    if problems := [*lint(catalog, registry), *unusable(catalog, registry)]:
         raise DocumentError(problems)
     counts = [
         (len(catalog), "card"),
@@ -142,6 +148,9 @@ def validate(
         (len(loaded.config.subjects) if loaded else 0, "subject"),
     ]
     typer.echo(", ".join(f"{count} {thing}{'s' * (count != 1)}" for count, thing in counts if count) + ": no problems")
+    if loaded is not None:
+        for missing in (problem for name in loaded.config.subjects for problem in loaded.missing(name)):
+            typer.echo(f"before the first run: {missing}", err=True)
 
 
 @app.command()
@@ -190,7 +199,7 @@ def run(
     from method_cards.project import Project
 
     loaded = Project.load(project, checks=check or [])
-    options = Options(device, seed, samples, exhaustive, time_limit or None, card or [], only or [], block)
+    options = Options(device, seed, samples, exhaustive, time_limit or None, card or [], only or [], block, check or [])
     names = [subject] if subject else list(loaded.config.subjects)
     status, records, problems = 0, [], []
     for name in names:
@@ -226,15 +235,22 @@ def report(
     format: FormatOption = "text",  # noqa: A002
     project: ProjectOption = Path(),
 ) -> None:
-    """Show a kept record again, as `run` printed it, or write it as HTML, JUnit XML or SARIF. Nothing is measured."""
+    """Show a kept record again, as `run` printed it, or write it as HTML, JUnit XML or SARIF. Nothing is measured.
+
+    Folders of files that are written are made where they are not there.
+    """
     from method_cards.errors import InputError
     from method_cards.render import kept, reports
 
     if run and subject is None:
         raise InputError("--run needs the subject whose run it is: method-cards report SUBJECT --run ID")
+    written = {kind: path for kind, path in (("html", html), ("junit", junit), ("sarif", sarif)) if path is not None}
+    for path in written.values():
+        if len(same := [f"--{kind}" for kind, other in written.items() if other == path]) > 1:
+            place = "standard output" if path == Path("-") else path
+            raise InputError(f"{' and '.join(same)} would all go to {place}: give each a file of its own")
     loaded = _project(project)
     source, found = kept.views(loaded, [subject] if subject else [], run)
-    written = {kind: path for kind, path in (("html", html), ("junit", junit), ("sarif", sarif)) if path is not None}
     for kind, path in written.items():
         text = reports.WRITERS[kind](source, [view for view, _ in found], loaded)
         _write(path, text, quiet=Path("-") in written.values())

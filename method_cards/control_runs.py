@@ -18,10 +18,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from method_cards.card import CheckBinding, Criterion
-from method_cards.document import compact_json, whole
+from method_cards.document import compact_json, read_compact, whole
 from method_cards.errors import InputError, MethodCardsError
 from method_cards.measurement import Pictures
 from method_cards.verdict import CriterionResult, IntervalData, Outcome
@@ -64,7 +64,7 @@ class Decision(_Data):
 
     def result(self, criterion: Criterion) -> CriterionResult:
         """The whole result again."""
-        low, high = criterion.between or (criterion.at_least, criterion.at_most)
+        low, high = criterion.bounds
         return CriterionResult(
             claim=criterion.claim,
             measurement=criterion.measurement,
@@ -221,15 +221,7 @@ def read(folder: Path) -> KeptRuns:
     Raises:
         InputError: The file is damaged.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return KeptRuns()
-    try:
-        return KeptRuns.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(
-            f"{path}: is not a valid file of control runs: {error.errors()[0]['msg']}; run `method-cards calibrate --once` again"
-        ) from error
+    return read_compact(folder / FILE, KeptRuns, "method-cards calibrate --once")
 
 
 def write(

@@ -20,7 +20,7 @@ from method_cards.memo import Memo
 from method_cards.pace import block_of, measured
 from method_cards.plan import Plan, Step, plan, verdict_of
 from method_cards.randomness import seeded
-from method_cards.record import Execution, PicturesData, Record, SplitData, SubjectData
+from method_cards.record import Asked, Execution, PicturesData, Record, SplitData, SubjectData
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome, Verdict
 
@@ -55,18 +55,11 @@ def run_project(
     Raises:
         InputError: The subject cannot be built, or something named does not exist. Nothing was measured.
     """
-    options = options or Options()
+    options = _settled(options or Options(), project)
     planned = prepare(project, subject, options)
     config = project.subject_config(subject)
-    answers = project.answers(subject)
-    today = dt.datetime.now(dt.UTC).date()
-
-    def finish(verdict: Verdict) -> Verdict:
-        waiver, expired = project.waiver(subject, verdict.id, today)
-        changed = verdict.model_copy(update={"waiver": waiver, "waiver_expired": expired})
-        return changed.answered(answers.get(verdict.id))
-
-    keeping = Keeping(project.records, config.model, project.folder, finish, bool(options.cards or options.only))
+    partial = bool(options.cards or options.only)
+    keeping = Keeping(project.records, config.model, project.folder, project.told, partial)
     return keep_run(planned, project.cards_of(subject, options.cards), options, progress or Silent(), keeping)
 
 
@@ -76,15 +69,20 @@ def prepare(project: Project, subject: str, options: Options) -> Plan:
     Raises:
         InputError: The subject cannot be built, or something named does not exist.
     """
-    settled = replace(
-        options,
-        seed=project.config.seed if options.seed is None else options.seed,
-        samples=project.config.samples if options.samples is None else options.samples,
-    )
+    settled = _settled(options, project)
     cards = project.cards_of(subject, options.cards)
     refuse_unknown(options.only, cards)  # before the person's code runs, which may take long
     built = project.build(subject, device(options.device), settled.seed or 0)
     return prepare_subject(built, cards, project.registry, settled)
+
+
+def _settled(options: Options, project: Project) -> Options:
+    """The options with what the project says where they say nothing."""
+    return replace(
+        options,
+        seed=project.config.seed if options.seed is None else options.seed,
+        samples=project.config.samples if options.samples is None else options.samples,
+    )
 
 
 def prepare_subject(subject: Subject, cards: Sequence[LoadedCard], registry: Registry, options: Options) -> Plan:
@@ -123,14 +121,14 @@ class Keeping:
         records: The folder of records; the subject's own is made in it.
         model: Where the model came from, in words.
         source: The folder whose git revision is told.
-        finish: Adds to a verdict what people said: answers, waivers.
+        told: Adds to a record what people said: answers, waivers.
         partial: Whether only some of the subject's cards or prescriptions were asked for.
     """
 
     records: Path
     model: str
     source: Path
-    finish: Callable[[Verdict], Verdict]
+    told: Callable[[Record], Record]
     partial: bool = False
 
 
@@ -154,17 +152,22 @@ def keep_run(
         environment=versions(),
         git_revision=git_revision(keeping.source),
         block=planned.subject.block,
+        asked=Asked(
+            samples=options.samples,
+            cards=tuple(options.cards),
+            only=tuple(options.only),
+            checks=tuple(options.checks),
+            exhaustive=options.exhaustive,
+            time_limit=options.time_limit,
+        ),
         subject=_subject_data(planned.subject, keeping.model),
         cards={loaded.card.id: loaded.document.sha256 for loaded in cards},
     )
 
-    def whole(partial: Record) -> Record:
-        return partial.model_copy(update={"verdicts": tuple(map(keeping.finish, partial.verdicts))})
-
     def keep(partial: Record, arrays: Arrays) -> None:
-        record.write(whole(partial), folder, arrays)
+        record.write(keeping.told(partial), folder, arrays)
 
-    return whole(execute(planned, head, options, progress, keep)).at(folder / record.FILE)
+    return keeping.told(execute(planned, head, options, progress, keep)).at(folder / record.FILE)
 
 
 def execute(

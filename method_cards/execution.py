@@ -80,6 +80,7 @@ class Options:
         cards: The cards to apply; the subject's own where empty.
         only: The full ids of the prescriptions to decide; all where empty.
         block: How many examples go through the model at once; measured before the run where None.
+        checks: Checks that are named beside those of the project, which has loaded them; kept to say how to repeat the run.
     """
 
     device: str = "auto"
@@ -90,6 +91,7 @@ class Options:
     cards: Sequence[str] = ()
     only: Sequence[str] = ()
     block: int | None = None
+    checks: Sequence[str] = ()
 
 
 @dataclass

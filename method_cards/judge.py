@@ -133,12 +133,8 @@ def decide(criterion: Criterion, measurements: Measurements, *, complete: bool) 
 
 def bounds(criterion: Criterion) -> tuple[float, float]:
     """The least and greatest value that the criterion allows; infinite where it sets none."""
-    if criterion.between is not None:
-        return criterion.between
-    return (
-        -math.inf if criterion.at_least is None else criterion.at_least,
-        math.inf if criterion.at_most is None else criterion.at_most,
-    )
+    low, high = criterion.bounds
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def interval_of(series: Series, confidence: float) -> Interval:
@@ -209,6 +205,8 @@ def number(value: float) -> str:
     """A number for people: three significant digits, never in exponents where it can be read without."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:  # noqa: PLR2004
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"  # noqa: PLR2004
+    if 1e-6 <= abs(value) < 1e-3:  # noqa: PLR2004
+        return f"{value:.{1 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
     return f"{value:.2e}"
 
 
@@ -259,7 +257,7 @@ def _result(
     p_value: float | None = None,
     needed: int | None = None,
 ) -> CriterionResult:
-    low, high = (bound if math.isfinite(bound) else None for bound in bounds(criterion))
+    low, high = criterion.bounds
     return CriterionResult(
         claim=criterion.claim,
         measurement=criterion.measurement,

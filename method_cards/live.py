@@ -27,7 +27,7 @@ from method_cards.project import SUBJECT_NAME, wrong_explainer
 from method_cards.registry import Registry
 from method_cards.render.watch import watching
 from method_cards.subject import Subject, refuse_training_mode
-from method_cards.tasks import inferred, told
+from method_cards.tasks import contradiction, inferred, told
 from method_cards.verdict import Answer
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ def run(
     given = _answers(answers or {}, chosen)
     registry = Registry.installed(map(_reference, checks))
     subject = _subject(model, data, task, explainer, classes, tokenizer, train)
+    if problem := contradiction(subject):
+        raise InputError(problem)
     _refuse_unknown_explainer(subject, chosen, registry)
     if device is not None:
         subject = _moved(subject, engine.device(device))
@@ -100,7 +102,9 @@ def run(
         records=_unkept() if records is None else Path(records),
         model=f"{type(subject.model).__qualname__}, given in Python",
         source=Path.cwd(),
-        finish=lambda verdict: verdict.answered(given.get(verdict.id)),
+        told=lambda record: record.model_copy(
+            update={"verdicts": tuple(item.answered(given.get(item.id)) for item in record.verdicts)}
+        ),
         partial=bool(only),
     )
     with watching() if progress else nullcontext(Silent()) as watcher:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -28,9 +29,7 @@ def attribute(reference: str, folder: Path) -> Any:
     Raises:
         InputError: The reference has no colon, the file or module is missing, cannot be imported, or has no such name.
     """
-    source, colon, name = reference.rpartition(":")
-    if not colon or not name.isidentifier():
-        raise InputError(f'"{reference}" must be of the form path.py:name or package.module:name')
+    source, name = _parts(reference)
     try:
         module = _file(folder / source) if source.endswith(".py") else importlib.import_module(source)
     except InputError:
@@ -41,6 +40,32 @@ def attribute(reference: str, folder: Path) -> Any:
         public = [key for key in vars(module) if not key.startswith("_")]
         raise InputError(f'"{reference}": {source} has no "{name}".{did_you_mean(name, public)}')
     return getattr(module, name)
+
+
+def missing(reference: str, folder: Path) -> str:
+    """Why a reference cannot be loaded, as far as that can be told without running any code; empty where nothing is known against it.
+
+    Args:
+        reference: As for `attribute`. Of one into a package nothing is known before it is imported.
+        folder: The folder of ``method-cards.yaml``.
+    """
+    try:
+        source, name = _parts(reference)
+        if not source.endswith(".py"):
+            return ""
+        names = _names(_existing(folder / source))
+    except InputError as error:
+        return str(error)
+    if names is None or name in names:
+        return ""
+    return f'{source} has no "{name}".{did_you_mean(name, [known for known in names if not known.startswith("_")])}'
+
+
+def missing_weights(path: Path) -> str:
+    """Why there are no weights in this file; empty where there may be some."""
+    return (
+        "" if path.is_file() else f"{path}: there is no such weights file; train the model first, or correct the path"
+    )
 
 
 def called(reference: str, folder: Path, *arguments: Any) -> Any:
@@ -68,8 +93,8 @@ def state(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
     Raises:
         InputError: The file is missing, damaged, holds something else, or could run code and is not trusted.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such weights file; train the model first, or correct the path")
+    if problem := missing_weights(path):
+        raise InputError(problem)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -116,10 +141,56 @@ def fill(model: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
         raise InputError(f"{origin}: the weights do not fit the model: {details}") from error
 
 
-def _file(path: Path) -> Any:
+def _parts(reference: str) -> tuple[str, str]:
+    """The file or module of a reference, and the name in it."""
+    source, colon, name = reference.rpartition(":")
+    if not colon or not source or not name.isidentifier():
+        raise InputError(f'"{reference}" must be of the form path.py:name or package.module:name')
+    return source, name
+
+
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
-    resolved = path.resolve()
+    return path
+
+
+def _names(path: Path) -> set[str] | None:
+    """What the top level of a Python file binds; None where only running it would tell."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise InputError(f"{path}:{error.lineno or 1}: is not Python: {error.msg}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except (RecursionError, MemoryError):
+        return None
+    found: set[str] = set()
+    inside: list[ast.AST] = [tree]
+    while inside:
+        node = inside.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+            continue  # what is bound in it is its own
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        inside += ast.iter_child_nodes(node)
+    return None if found & {"*", "__getattr__"} or _binds_otherwise(tree) else found
+
+
+def _binds_otherwise(tree: ast.Module) -> bool:
+    """Whether code may bind names of the module in a way that cannot be seen in it."""
+    return any(
+        isinstance(node, ast.Global | ast.Match)
+        or (isinstance(node, ast.Name) and node.id in {"globals", "vars", "locals", "exec", "setattr"})
+        for node in ast.walk(tree)
+    )
+
+
+def _file(path: Path) -> Any:
+    resolved = _existing(path).resolve()
     name = f"method_cards_project_{hashlib.sha256(str(resolved).encode()).hexdigest()[:12]}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]

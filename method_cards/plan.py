@@ -169,9 +169,12 @@ def _step(
 ) -> Verdict | None:
     binding = bound.prescription.check
     assert binding is not None
+    entry = registry.get(binding.id)
     try:
-        entry = registry.get(binding.id)
-        check = entry.load().model_validate(binding.parameters)
+        check = entry.made(binding.parameters)
+    except (InputError, ValueError) as error:  # whoever wrote the check has to mend it, so other checks go on
+        return verdict_of(bound, Outcome.ERRORED, f"The check cannot be used: {error}")
+    try:
         missing = [split for split in check.splits() if split not in subject.data]
         reason = check.not_applicable(subject)
     except InputError:
@@ -231,7 +234,9 @@ def _not_applicable(prescription: Prescription, subject: Subject) -> str:
     if needs.modalities and MODALITIES[subject.task] not in needs.modalities:
         return f"It applies to {' or '.join(needs.modalities)} inputs; this subject's are {MODALITIES[subject.task]}."
     if needs.explainers and explainer not in needs.explainers:
-        return f"It applies to the explainers {', '.join(needs.explainers)}; this subject's is {explainer}."
+        return (
+            f"It applies to explanations by {' or '.join(needs.explainers)}; this subject's explainer is {explainer}."
+        )
     for split in needs.splits:
         if split not in subject.data:
             return f'It needs the data split "{split}", which the subject does not have.'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -162,6 +161,13 @@ class Project:
         source = document.load(file)
         config = source.validate(ProjectConfig)
         folder = file.resolve().parent
+        unloadable = [
+            source.problem(("checks", number), problem)
+            for number, reference in enumerate(config.checks)
+            if (problem := load.missing(reference, folder))
+        ]
+        if unloadable:
+            raise DocumentError(unloadable)
         registry = Registry.installed([*config.checks, *checks], folder)
         own = folder / config.cards
         catalog = Catalog.installed([own] if own.is_dir() else [])
@@ -202,6 +208,27 @@ class Project:
                     message += did_you_mean(waiver.prescription, prescriptions)
                     found.append(self.document.problem((*at, "waivers", index, "prescription"), message))
         return found
+
+    def missing(self, subject: str) -> list[Problem]:
+        """What a subject names that is not there, with its place, as far as that can be told without running any code."""
+        config, at = self.subject_config(subject), ("subjects", subject)
+        references: dict[tuple[str | int, ...], str] = {
+            ("model",): config.model,
+            **{("data", split): reference for split, reference in config.data.items()},
+        }
+        named = {"reference": config.reference, "tokenizer": config.tokenizer, "train": config.train}
+        references |= {(key,): reference for key, reference in named.items() if reference is not None}
+        if config.explainer is not None and "callable" in config.explainer:
+            references["explainer", "callable"] = str(config.explainer["callable"])
+        weights: dict[tuple[str | int, ...], Path] = {
+            **({("weights",): config.weights} if config.weights is not None else {}),
+            **{("replicas", number): path for number, path in enumerate(config.replicas)},
+            **{("checkpoints", number, "weights"): item.weights for number, item in enumerate(config.checkpoints)},
+        }
+        found = {place: load.missing(reference, self.folder) for place, reference in references.items()}
+        found |= {place: load.missing_weights(self.folder / path) for place, path in weights.items()}
+        problems = [self.document.problem((*at, *place), message) for place, message in found.items() if message]
+        return sorted(problems, key=lambda problem: (problem.line, problem.column))
 
     def answer_problems(self, collected: Mapping[str, Mapping[str, Answer]], source: Document) -> list[Problem]:
         """What the file of collected answers names that is not there, or that ``method-cards.yaml`` answers too."""
@@ -263,18 +290,27 @@ class Project:
             seed: What the code's own random numbers follow from, if it draws any.
 
         Raises:
+            DocumentError: Something that the file names is not there; no code was run.
             InputError: Something cannot be loaded or does not fit; the message names the file and what to do.
         """
+        if missing := self.missing(subject):
+            raise DocumentError(missing)
+        from method_cards.tasks import contradiction
+
         config = self.subject_config(subject)
         where = f'{self.document.path}: subject "{subject}"'
         try:
             with seeded(seed):
-                return self._built(subject, config, device)
+                built = self._built(subject, config, device)
+                problem = contradiction(built)
         except InputError as error:
             message = str(error).removeprefix(f'subject "{subject}": ')
             raise InputError(f"{where}: {message}") from error
         except Exception as error:
             raise InputError(f"{where}: cannot be built: {type(error).__name__}: {error}") from error
+        if problem:
+            raise DocumentError([self.document.problem(("subjects", subject, "task"), problem)])
+        return built
 
     def _built(self, subject: str, config: SubjectConfig, device: str) -> Subject:
         from method_cards.subject import Subject
@@ -315,21 +351,18 @@ class Project:
         """What people answered about a subject, by ``card/prescription``: in ``method-cards.yaml``, or collected from notebooks."""
         return {**self.collected.get(subject, {}), **self.subject_config(subject).answers}
 
-    def answered(self, record: Record) -> Record:
-        """A record with the answers that were given since its run, so that they are seen without another one."""
-        if record.subject.id not in self.config.subjects:
-            return record
-        given = self.answers(record.subject.id)
-        return record.model_copy(
-            update={"verdicts": tuple(item.answered(given.get(item.id)) for item in record.verdicts)}
-        )
+    def waivers(self, subject: str) -> dict[str, Waiver]:
+        """The documented exceptions of a subject, by ``card/prescription``; of several for one, the first."""
+        return {waiver.prescription: waiver for waiver in reversed(self.subject_config(subject).waivers)}
 
-    def waiver(self, subject: str, prescription: str, today: dt.date) -> tuple[Waiver | None, bool]:
-        """The waiver for a prescription, and whether it has expired."""
-        for waiver in self.subject_config(subject).waivers:
-            if waiver.prescription == prescription:
-                return waiver, waiver.expires < today
-        return None, False
+    def told(self, record: Record) -> Record:
+        """A record with the answers and waivers that people wrote since its run, so that they are seen without another one."""
+        subject = record.subject.id
+        if subject not in self.config.subjects:
+            return record
+        answers, waivers = self.answers(subject), self.waivers(subject)
+        told = tuple(item.waived(waivers.get(item.id)).answered(answers.get(item.id)) for item in record.verdicts)
+        return record.model_copy(update={"verdicts": told})
 
 
 def wrong_explainer(
@@ -349,6 +382,8 @@ def wrong_explainer(
         check.model_validate({"explainer": explainer})
     except ValidationError as error:
         return error, check
+    except Exception:  # noqa: BLE001  (what is wrong with the check is said where it is used)
+        return None
     return None
 
 
@@ -363,27 +398,53 @@ def _loadable(registry: Registry, ids: Iterable[str]) -> Iterator[type[Check]]:
 
 def lint(catalog: Catalog, registry: Registry) -> list[Problem]:
     """What cards say of checks that does not fit the checks: ids, parameters, measurements, missing conditions."""
+    return [problem for binding, source, at in _bound(catalog) for problem in _unfitting(binding, source, at, registry)]
+
+
+def unusable(catalog: Catalog, registry: Registry) -> list[Problem]:
+    """The checks of cards that cannot be loaded or made: a run goes on without them, and their verdicts are errored."""
     return [
-        problem
-        for loaded in catalog
-        for index, prescription in enumerate(loaded.card.prescriptions)
-        if prescription.check is not None and prescription.checked_as is None
-        for problem in _unfitting(prescription.check, loaded.document, ("prescriptions", index, "check"), registry)
+        source.problem((*at, "id"), problem)
+        for binding, source, at in _bound(catalog)
+        if (problem := _unmade(binding, registry))
     ]
+
+
+def _bound(catalog: Catalog) -> Iterator[tuple[CheckBinding, Document, tuple[str | int, ...]]]:
+    """What prescriptions say of their checks, each with the file and the place where it stands."""
+    for loaded in catalog:
+        for index, prescription in enumerate(loaded.card.prescriptions):
+            if prescription.check is not None and prescription.checked_as is None:
+                yield prescription.check, loaded.document, ("prescriptions", index, "check")
+
+
+def _unmade(binding: CheckBinding, registry: Registry) -> str:
+    """Why a check cannot be loaded or made, if that is not the card's fault."""
+    if binding.id in registry.ids:
+        try:
+            registry.get(binding.id).made(binding.parameters)
+        except ValidationError:
+            return ""
+        except InputError as error:
+            return str(error)
+    return ""
 
 
 def _unfitting(
     binding: CheckBinding, source: Document, at: tuple[str | int, ...], registry: Registry
 ) -> Iterator[Problem]:
     try:
-        check = registry.get(binding.id).load()
+        entry = registry.get(binding.id)
     except InputError as error:
         yield source.problem((*at, "id"), str(error))
         return
     try:
-        check.model_validate(binding.parameters)
+        check = entry.load()
+        entry.made(binding.parameters)
     except ValidationError as error:
         yield from source.problems(error, check, (*at, "with"))
+    except InputError:  # of the check, not of the card
+        return
     names = {quantity.name for quantity in check.quantities}
     for part, criteria in (("criteria", binding.criteria), ("valid_if", binding.valid_if)):
         for number, criterion in enumerate(criteria):

@@ -6,7 +6,6 @@ A record lives in ``records/<subject>/<run>/record.json``, its pictures beside i
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -17,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PrivateAttr, ValidationError
 
 from method_cards import display
-from method_cards.document import whole
+from method_cards.document import parse_json, whole
 from method_cards.errors import CheckError, InputError
 from method_cards.measurement import Kind, Measurements, Pictures, Series
 from method_cards.verdict import Outcome, Verdict
@@ -155,6 +154,23 @@ class SubjectData(_Data):
     """What was claimed of it, by name."""
 
 
+class Asked(_Data):
+    """What a run was asked for; with seed, device and block it says how to repeat it."""
+
+    samples: int | None = None
+    """How many examples a check measures, unless a card asks for more; None for all."""
+    cards: tuple[str, ...] = ()
+    """The cards that were asked for; those of the subject where empty."""
+    only: tuple[str, ...] = ()
+    """The prescriptions that were asked for, as ``card/prescription``; all where empty."""
+    checks: tuple[str, ...] = ()
+    """Checks that were named beside those of ``method-cards.yaml``."""
+    exhaustive: bool = False
+    """Whether all samples were measured even when everything was decided."""
+    time_limit: FiniteFloat | None = None
+    """Seconds that one check could take; None for as long as it needed."""
+
+
 class Record(_Data):
     """Everything that one run left."""
 
@@ -170,6 +186,8 @@ class Record(_Data):
     """Versions of Python, torch, this package, and the platform."""
     block: int | None = None
     """How many examples went through the model at once; with the seed it gives the same results to the last digit."""
+    asked: Asked | None = None
+    """What the run was asked for; None in records of before it was kept."""
     git_revision: str = ""
     """The revision of the subject's folder, with ``+`` when it has uncommitted changes; empty outside git."""
     subject: SubjectData
@@ -289,8 +307,8 @@ def read(path: Path) -> Record:
 def _explained(path: Path, content: bytes) -> Record:
     """Read what was refused again, piece by piece, to say why; the quick way does not tell a wrong version from a wrong field."""
     try:
-        data = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(content)
+    except ValueError as error:
         raise InputError(f"{path}: is not JSON: {error}; delete the folder or run again") from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
@@ -330,7 +348,7 @@ def read_pictures(folder: Path, data: PicturesData) -> Pictures:
 
 def find(root: Path, subject: str | None = None) -> list[Path]:
     """All records below a folder, oldest first, for one subject or all."""
-    return sorted(root.glob(f"{subject or '*'}/*/record.json"), key=lambda path: (path.parts[-3], path.parts[-2]))
+    return sorted(root.glob(f"{subject or '*'}/*/{FILE}"), key=lambda path: (path.parts[-3], _natural(path.parts[-2])))
 
 
 def latest(root: Path) -> dict[str, Path]:
@@ -338,6 +356,11 @@ def latest(root: Path) -> dict[str, Path]:
     paths = find(root)
     whole = [path for path in paths if PARTIAL not in path.parts[-2]]
     return {path.parts[-3]: path for path in (*(path for path in paths if path not in whole), *whole)}
+
+
+def _natural(name: str) -> list[str | int]:
+    """A key that sorts ids of runs as they came: ``-2``, of the same second, before ``-10``."""
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]
 
 
 def data_of(measurements: Measurements) -> tuple[SeriesData, ...]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from method_cards import load
 from method_cards.check import Check
 from method_cards.errors import InputError, did_you_mean
+from method_cards.measurement import Quantity
 
 GROUP = "method_cards.checks"
 
@@ -43,17 +47,32 @@ class Entry:
         try:
             found = load.attribute(self.value, Path())
         except InputError as error:
-            raise InputError(f'check "{self.id}" of {self.distribution} cannot be loaded: {error}') from error
-        if not (isinstance(found, type) and issubclass(found, Check)):
-            raise InputError(
-                f'check "{self.id}" of {self.distribution}: {self.value} is not a subclass of method_cards.Check'
-            )
-        own = getattr(found, "id", "")
+            raise InputError(f"{self} cannot be loaded: {error}") from error
+        check = _whole(found, f"{self}: {self.value}")
+        own = getattr(check, "id", "")
         if own != self.id:
+            raise InputError(f'{self}: {self.value} calls itself "{own}"; both must be the same')
+        return check
+
+    def made(self, parameters: Mapping[str, Any]) -> Check:
+        """The check with these parameters.
+
+        Raises:
+            ValidationError: A parameter is unknown or out of range.
+            InputError: It cannot be loaded, or its own code fails.
+        """
+        kind = self.load()
+        try:
+            return kind.model_validate(parameters)
+        except ValidationError:
+            raise
+        except Exception as error:
             raise InputError(
-                f'check "{self.id}" of {self.distribution}: {self.value} calls itself "{own}"; both must be the same'
-            )
-        return found
+                f"{self}: {self.value} cannot be made with the parameters {dict(parameters)}: {type(error).__name__}: {error}"
+            ) from error
+
+    def __str__(self) -> str:
+        return f'check "{self.id}" of {self.distribution}'
 
 
 class Registry:
@@ -113,10 +132,26 @@ def _distribution(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown package"
 
 
-def _unpackaged(value: str, folder: Path) -> Entry:
-    found = load.attribute(value, folder)
+def _whole(found: object, name: str) -> type[Check]:
+    """The class, when it is a check to which nothing is missing.
+
+    Raises:
+        InputError: It is none.
+    """
     if not (isinstance(found, type) and issubclass(found, Check)):
-        raise InputError(f"{value} is not a subclass of method_cards.Check")
+        raise InputError(f"{name} is not a subclass of method_cards.Check")
+    if missing := sorted(found.__abstractmethods__):
+        raise InputError(f"{name} is not complete: write its {', '.join(missing)}")
+    quantities = getattr(found, "quantities", None)
+    if not (isinstance(quantities, tuple) and all(isinstance(item, Quantity) for item in quantities)):
+        raise InputError(
+            f"{name} does not say what it measures: give the class `quantities`, a tuple of method_cards.Quantity"
+        )
+    return found
+
+
+def _unpackaged(value: str, folder: Path) -> Entry:
+    found = _whole(load.attribute(value, folder), value)
     if not isinstance(getattr(found, "id", None), str):
         raise InputError(f'{value} has no id: give the class `id: ClassVar[str] = "family/name"`')
     source, _, name = value.rpartition(":")

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 from mkdocs.config import config_options
 from mkdocs.config.base import Config
 from mkdocs.exceptions import PluginError
-from mkdocs.plugins import BasePlugin
+from mkdocs.plugins import BasePlugin, event_priority
 from mkdocs.structure.files import File, Files
 
 from method_cards.answers import FILE as ANSWERS
 from method_cards.errors import InputError
 from method_cards.project import FILE, Project
-from method_cards.render import board, build, site
+from method_cards.render import blocks, board, build, site
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.livereload import LiveReloadServer
     from mkdocs.structure.pages import Page
+
+
+THEME = Path(__file__).parent / "render" / "theme"
+"""Templates that stand before those of the theme; a person's own stand before them."""
 
 
 class Options(Config):  # type: ignore[no-untyped-call]  # MkDocs annotates only parts of itself
@@ -37,7 +41,8 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
     """Pages of cards, checks and subjects."""
 
     def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
-        """Add the styles and scripts of the pages, none of them from elsewhere."""
+        """Add the styles and scripts of the pages, none of them from elsewhere, and a page for addresses that lead nowhere."""
+        config.theme.dirs.insert(1 if config.theme.custom_dir else 0, str(THEME))
         config.extra_css = [*site.STYLES, *config.extra_css]
         config.extra_javascript = [*site.SCRIPTS, *config.extra_javascript]
         return config
@@ -48,6 +53,7 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
         Raises:
             PluginError: A card, a record or the project is wrong.
         """
+        self._blocks: dict[str, list[str]] = {}
         try:
             self._shown = self._source(config, frozenset(files.src_uris))
             made = site.build(self._shown)
@@ -57,11 +63,26 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
         for path, content in contents.items():
             if path not in files.src_uris:  # a page that a person wrote wins
                 files.append(File.generated(config, path, content=content))
+                self._blocks[path] = []
         return files
 
+    @event_priority(-100)  # after whatever else changes the page, so that it is the page that is read
     def on_page_markdown(self, markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG002
-        """Put the board where a person's page asks for it."""
-        return board.fill(markdown, page.file.src_uri, self._shown)
+        """Put the board where a person's page asks for it; keep the HTML of generated pages from being read as Markdown."""
+        path = page.file.src_uri
+        if path not in self._blocks:
+            return board.fill(markdown, path, self._shown)
+        markdown, self._blocks[path] = blocks.take_out(markdown)
+        return markdown
+
+    @event_priority(100)  # before anything else changes the page
+    def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG002
+        """Put the HTML of generated pages back."""
+        found = self._blocks.get(page.file.src_uri)
+        if not found:
+            return html
+        page.present_anchor_ids = (page.present_anchor_ids or set()) | blocks.anchors(found)
+        return blocks.put_back(html, found)
 
     def on_serve(self, server: LiveReloadServer, config: MkDocsConfig, builder: object) -> LiveReloadServer:  # noqa: ARG002
         """Rebuild when a card, a record or an answer changes."""

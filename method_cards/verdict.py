@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from method_cards import display
+from method_cards import clock, display
 from method_cards.errors import InputError
 from method_cards.intervals import Interval
 
@@ -109,6 +109,11 @@ class Waiver(_Data):
     approved_by: str = ""
     """Who decided."""
 
+    @property
+    def has_expired(self) -> bool:
+        """Whether it no longer holds on the day on which this is asked, whenever the run was."""
+        return self.expires < clock.today()
+
 
 class Answer(_Data):
     """What a person answered to a question of a card."""
@@ -190,9 +195,15 @@ class Verdict(_Data):
     answer: Answer | None = None
     waiver: Waiver | None = None
     waiver_expired: bool = False
+    """Whether it had expired when this was written. What is shown later asks the waiver itself, since days go by."""
 
     _repr_mimebundle_ = display.mimebundle
     __repr__ = __str__ = display.text
+
+    def waived(self, waiver: Waiver | None) -> Verdict:
+        """The verdict with this waiver beside it, or with none."""
+        expired = waiver is not None and waiver.has_expired
+        return self.model_copy(update={"waiver": waiver, "waiver_expired": expired})
 
     def answered(self, answer: Answer | None) -> Verdict:
         """The verdict with a person's answer to its question; as it is where nothing was asked or answered.

@@ -344,7 +344,11 @@ def test_a_damaged_calibration_says_what_to_do(tmp_path: Path) -> None:
     """A file that is no calibration is refused; none at all is no error."""
     assert calibration.read(tmp_path).prescriptions == {}
     (tmp_path / calibration.FILE).write_text('{"prescriptions": 3}', encoding="utf-8")
-    with pytest.raises(InputError, match="run `method-cards calibrate` again"):
+    with pytest.raises(InputError, match=r"is damaged: prescriptions: .*; run `method-cards calibrate` again"):
+        calibration.read(tmp_path)
+    (tmp_path / calibration.FILE).unlink()
+    (tmp_path / calibration.FILE).mkdir()
+    with pytest.raises(InputError, match="cannot be read"):
         calibration.read(tmp_path)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from method_cards import record
+from method_cards import clock, record
 from method_cards.check import Context
 from method_cards.engine import execute, run_project
 from method_cards.errors import InputError
@@ -289,7 +289,7 @@ def waiver(expires: dt.date) -> dict[str, Any]:
 @pytest.mark.parametrize(("days", "expired"), [(-1, True), (0, False), (1, False)])
 def test_a_waiver_stands_beside_a_verdict_until_it_expires(days: int, expired: bool, tmp_path: Path) -> None:
     """A waiver never replaces a failed verdict, holds through its last day, and says so when it has expired."""
-    until = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=days)
+    until = clock.today() + dt.timedelta(days=days)
     failing = [prescription("itself", check=scripted(criterion("ones", at_most=0.1)))]
     found = run_project(project(tmp_path, failing, waivers=[waiver(until)]), "toy")
     (verdict,) = found.verdicts

@@ -248,7 +248,17 @@ def test_the_p_value_agrees_with_the_interval() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (0.05, "0.05"), (123.4, "123"), (12345.6, "12346"), (1e-5, "1.00e-05"), (-0.25, "-0.25")],
+    [
+        (0, "0"),
+        (0.05, "0.05"),
+        (123.4, "123"),
+        (12345.6, "12346"),
+        (1e-5, "0.00001"),
+        (2.807e-5, "0.000028"),
+        (4.56e-4, "0.00046"),
+        (1e-7, "1.00e-07"),
+        (-0.25, "-0.25"),
+    ],
 )
 def test_numbers_are_for_people(value: float, text: str) -> None:
     """Three significant digits, and no exponents where a number can be read without."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from typer.testing import CliRunner
 
 from method_cards import load
+from method_cards.cli import app
 from method_cards.errors import DocumentError, InputError
 from method_cards.project import Project
 from tests.helpers import command, prescription, project, question, write_project
@@ -89,6 +92,61 @@ def test_a_file_that_failed_is_read_again(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         load.called("model.py:build", module(tmp_path, "1 / 0"))
     assert load.called("model.py:build", module(tmp_path, "def build():\n    return 1\n")) == 1
+
+
+BOUND = """
+import os.path
+import json as parser
+from pathlib import Path as Place
+if (walrus := 3):
+    number: int = 3
+else:
+    first, *rest = range(3)
+try:
+    with open(__file__) as handle:
+        pass
+except OSError:
+    pass
+for each in ():
+    pass
+class Model: inner = 1
+async def later(): pass
+def build():
+    hidden = 1
+print("this code is never run", file=open("ran", "w"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "message"),
+    [
+        *(
+            (BOUND, f"model.py:{name}", "")
+            for name in ["os", "parser", "Place", "walrus", "number", "first", "rest", "handle", "each"]
+        ),
+        *((BOUND, f"model.py:{name}", "") for name in ("Model", "later", "build")),
+        *((BOUND, f"model.py:{name}", f'model.py has no "{name}".') for name in ("inner", "hidden", "json")),
+        (BOUND, "model.py:biuld", 'Did you mean "build"?'),
+        (BOUND, "modle.py:build", "modle.py: there is no such file"),
+        (BOUND, "model.py", "must be of the form"),
+        (BOUND, ":build", "must be of the form"),
+        ("\ndef build(:", "model.py:build", "model.py:2: is not Python"),
+        ("\0", "model.py:build", "model.py:1: is not Python"),
+        ("from elsewhere import *", "model.py:build", ""),
+        ("def __getattr__(name): return 3", "model.py:build", ""),
+        ("globals()['build'] = 3", "model.py:build", ""),
+        ("def f():\n    global build\n    build = 3\nf()", "model.py:build", ""),
+        ("match 3:\n    case build: pass", "model.py:build", ""),
+        ("x = " + "(" * 5000 + ")" * 5000, "model.py:build", "too many nested parentheses"),
+        ("", "no_such_package_xyz:build", ""),
+    ],
+)
+def test_a_reference_is_looked_at_without_running_it(text: str, reference: str, message: str, tmp_path: Path) -> None:
+    """A missing file and a name that its code does not bind are told from its text; where only running it would tell, nothing is."""
+    found = load.missing(reference, module(tmp_path, text))
+    assert message in found
+    assert bool(found) is bool(message)
+    assert not Path("ran").exists()
 
 
 # Weights
@@ -304,9 +362,6 @@ def test_there_is_no_project_here(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"weights": "w.safetensors"}, "there is no such weights file"),
-        ({"model": "model.py:built"}, 'has no "built". Did you mean "build"?'),
-        ({"data": {"test": "data.py:test"}}, "data.py: there is no such file"),
         ({"data": {"test": "model.py:build"}}, 'data split "test" is a Linear'),
         ({"layers": ["conv"]}, 'the model has no layer "conv"'),
     ],
@@ -319,6 +374,52 @@ def test_a_subject_that_cannot_be_built_names_file_and_subject(
         project(tmp_path, **changes).build("toy")
     assert message in str(error.value)
     assert str(error.value).startswith(f'{tmp_path / "method-cards.yaml"}: subject "toy": ')
+
+
+MISSING: dict[str, Any] = {
+    "model": "model.py:built",
+    "data": {"test": "data.py:test"},
+    "weights": "w.safetensors",
+    "replicas": ["r.safetensors"],
+    "checkpoints": [{"weights": "c.safetensors", "learning_rate": 0.1}],
+    "explainer": {"callable": "model.py:explain"},
+    "reference": "other.py:build",
+    "tokenizer": "other.py:tokenizer",
+    "train": "other.py:train",
+}
+"""All that a subject may name, and none of it there."""
+
+
+def test_what_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+    """Everything that a subject names and that is not there is listed with its place, in the order of the file; no code is run."""
+    write_project(tmp_path, code="raise SystemExit('this code is run')", **MISSING)
+    with pytest.raises(DocumentError) as error:
+        Project.load(tmp_path).build("toy")
+    assert [problem.field.removeprefix("subjects.toy.") for problem in error.value.problems] == [
+        "model", "data.test", "weights", "replicas.0", "checkpoints.0.weights", "explainer.callable", "reference", "tokenizer", "train",
+    ]  # fmt: skip
+    assert 'model.py has no "built"' in error.value.problems[0].message
+    assert "there is no such weights file" in error.value.problems[2].message
+
+
+def test_validate_and_dry_run_tell_what_is_not_there(tmp_path: Path) -> None:
+    """Before there is a model, `validate` passes and names it; `run`, and `run --dry-run`, end with 2 and its place in the file."""
+    write_project(tmp_path, model="modle.py:build")
+    place = re.compile(r"method-cards.yaml:\d+:\d+: subjects.toy.model: .*modle.py: there is no such file")
+    done = CliRunner().invoke(app, ["validate", "--project", str(tmp_path)])
+    assert done.exit_code == 0
+    assert place.search(done.stderr)
+    for arguments in (["run"], ["run", "--dry-run"]):
+        done = CliRunner().invoke(app, [*arguments, "--project", str(tmp_path)])
+        assert done.exit_code == 2
+        assert place.search(done.stderr)
+
+
+def test_a_check_that_is_not_there_has_a_place(tmp_path: Path) -> None:
+    """A check that the file names under `checks:` and that is not there is told with its place."""
+    write_project(tmp_path, more={"checks": ["mine.py:Mine"]})
+    with pytest.raises(DocumentError, match=r"method-cards.yaml:\d+:\d+: checks.0: .*mine.py: there is no such file"):
+        Project.load(tmp_path)
 
 
 @pytest.mark.parametrize(

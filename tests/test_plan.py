@@ -99,7 +99,7 @@ def test_only_what_is_named_is_planned(tmp_path: Path) -> None:
     [
         ({"tasks": ["image-classification", "text-classification"]}, "It applies to image-classification or text-classification; this subject's task is tabular-classification."),
         ({"modalities": ["image"]}, "It applies to image inputs; this subject's are tabular."),
-        ({"explainers": ["gradient"]}, "It applies to the explainers gradient; this subject's is none."),
+        ({"explainers": ["gradient"]}, "It applies to explanations by gradient; this subject's explainer is none."),
         ({"splits": ["calibration"]}, 'It needs the data split "calibration", which the subject does not have.'),
         ({"layers": ["Conv2d"]}, "It applies to models with Conv2d layers; this one has none."),
         ({"tasks": ["tabular-classification"], "layers": ["Linear"], "splits": ["test"], "modalities": ["tabular"], "explainers": ["none"]}, ""),

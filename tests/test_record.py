@@ -172,6 +172,14 @@ def test_the_newest_record_of_each_subject_is_found(tmp_path: Path) -> None:
     }
 
 
+def test_runs_of_one_second_stand_as_they_came(tmp_path: Path) -> None:
+    """The tenth run of a second comes after the second, not before it."""
+    names = ["20260301T120000Z", *(f"20260301T120000Z-{number}" for number in range(2, 12)), "20260301T120001Z"]
+    for name in names:
+        record.write(made(id=name), tmp_path / "a" / name)
+    assert [path.parent.name for path in record.find(tmp_path)] == names
+
+
 def test_values_are_kept_to_six_digits() -> None:
     """A series becomes data with its breakdown, its bounds where it has any, and both groups."""
     series = Series.of(SEPARATION.two_groups([1 / 3], [2 / 3]))

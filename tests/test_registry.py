@@ -14,9 +14,8 @@ CHECK = '''
 from typing import ClassVar
 from method_cards import Check, Passes
 
-class Mine(Check):
-    """It is mine."""
-    id: ClassVar[str] = "my/own"
+class Nameless(Check):
+    """It has no id."""
     quantities: ClassVar = ()
     def measure(self, subject, context): yield from ()
     def passes(self, subject, samples): return Passes()
@@ -24,8 +23,13 @@ class Mine(Check):
     @classmethod
     def controls(cls): return ()
 
-class Nameless(Check):
-    """It has no id."""
+class Mine(Nameless):
+    """It is mine."""
+    id: ClassVar[str] = "my/own"
+
+class Partial(Check):
+    """It measures nothing."""
+    def splits(self): return ()
 
 class Other: pass
 '''
@@ -73,6 +77,7 @@ def test_an_unknown_check_is_guessed() -> None:
         ("mine.py:Mien", 'mine.py has no "Mien". Did you mean "Mine"?'),
         ("mine.py:Other", "mine.py:Other is not a subclass of method_cards.Check"),
         ("mine.py:Nameless", "mine.py:Nameless has no id"),
+        ("mine.py:Partial", "mine.py:Partial is not complete: write its controls, measure, passes"),
         ("nine.py:Mine", "there is no such file"),
         ("mine.py", "must be of the form"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -14,6 +15,7 @@ from jsonschema import Draft7Validator
 from typer.testing import CliRunner
 
 from method_cards import Outcome, Project, document, scaffold
+from method_cards import record as records
 from method_cards.calibrate import calibrate
 from method_cards.cli import app
 from method_cards.errors import InputError
@@ -148,14 +150,26 @@ def test_files_name_their_schema_and_follow_it(folder: Path, file: str, schema: 
     assert [error.message for error in validator.iter_errors(data)] == []
 
 
-def test_a_run_works_once_there_is_a_model(folder: Path) -> None:
-    """With a model and data of one's own, the starter card is decided and the question is asked."""
-    add_model(folder)
-    done = CliRunner().invoke(app, ["run", "--project", str(folder), "--format", "json"])
-    assert done.exit_code == 0, done.output
-    (record,) = json.loads(done.stdout)
-    outcomes = {verdict["prescription"]: verdict["outcome"] for verdict in record["verdicts"]}
+def test_what_init_prints_leads_to_a_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands that ``init`` prints, in their order, with a model and data of one's own: the starter card is decided, and the site shows it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    said = CliRunner().invoke(app, ["init", "a project"]).output.splitlines()[-1]
+    place, *commands = [shlex.split(command) for command in re.findall("`([^`]+)`", said)]
+    assert place == ["cd", "a project"]
+    monkeypatch.chdir(place[1])
+    add_model(Path())
+    for program, *arguments in commands:
+        assert program == "method-cards"
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+    assert [arguments for _, *arguments in commands] == [["validate"], ["run"], ["build"]]
+    (path,) = records.find(Path("records"))
+    outcomes = {verdict.prescription: verdict.outcome for verdict in records.read(path).verdicts}
     assert outcomes == {"accurate-on-unseen-data": Outcome.PASSED, "test-data-kept-aside": Outcome.UNANSWERED}
+    page = Path("build/site/subjects/my-model.html").read_text(encoding="utf-8")
+    assert "Every MUST that a check decides passed" in page
+    assert "accurate-on-unseen-data" in page
 
 
 def test_the_starter_check_finds_its_defect(folder: Path) -> None:

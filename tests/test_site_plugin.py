@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import html5lib
 import pytest
 import yaml
+from markdown import Markdown
 from mkdocs.commands.build import build as mkdocs_build
 from mkdocs.config import load_config
 
@@ -19,7 +20,7 @@ from method_cards.catalog import Catalog
 from method_cards.errors import InputError
 from method_cards.project import Project
 from method_cards.registry import Registry
-from method_cards.render import board, build
+from method_cards.render import blocks, board, build, site
 from method_cards.render.source import Source
 from tests.render import sample
 
@@ -68,7 +69,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sample.write_project(folder)
     (folder / "site").mkdir()
     (folder / "site" / "index.md").write_text(
-        "# Home\n\n[The card](cards/saliency-sanity.md#repeatable)\n", encoding="utf-8"
+        "# Home\n\n[The card](cards/saliency-sanity.md#repeatable), [a result](cards/saliency-sanity.md#repeatable--digits-cnn)\n",
+        encoding="utf-8",
     )
     ours = {"method-cards": {"cards": ["cards"], "records": "records"}}
     written = settings() | {
@@ -113,10 +115,9 @@ def test_every_link_of_the_site_leads_somewhere(built: Path) -> None:
     """Each link to a page of the site finds the page, and the place on it; each file that a page needs is there."""
     found = pages(built)
     for name, page in found.items():
-        if name == "404.html":
-            continue
         for address in (*page.links, *page.fetched):
-            parts = urlsplit(address)
+            from_root = name == "404.html" and address.startswith("/")  # it is served at any depth
+            parts = urlsplit(f".{address}" if from_root else address)
             if parts.scheme or not (parts.path or parts.fragment):
                 continue
             target = (built / name).parent / unquote(parts.path) if parts.path else built / name
@@ -137,6 +138,16 @@ def test_the_site_of_this_project_is_whole_and_light(tmp_path: Path) -> None:
     found = [page for folder in WRITTEN for page in (tmp_path / folder).rglob("*.html")]
     assert len(found) > 40
     assert {page.name: page.stat().st_size for page in found if page.stat().st_size > 100_000} == {}
+
+
+def test_an_address_that_leads_nowhere_leads_on(built: Path) -> None:
+    """The page of a wrong address says so, and leads to each part of the site from its root, whatever the depth of the address."""
+    article = re.findall("<article.*?</article>", (built / "404.html").read_text(encoding="utf-8"), re.DOTALL)[0]
+    assert "Search for it at the top of this page" in article
+    assert re.findall(r'<a href="([^"]*)">([^<]*)</a>', article) == [
+        ("/index.html", "Home"),
+        ("/cards/index.html", "Cards"),
+    ]
 
 
 def test_no_page_runs_what_is_written_in_it(built: Path) -> None:
@@ -180,6 +191,31 @@ def test_pages_are_good_html(built: Path) -> None:
         "<!DOCTYPE html><html><body><h1>a</h1><h3 id=x>b</h3><p id=x><a href=y><button>c</button></a><img></p></div></body></html>"
     )
     assert len(bad) == 5
+
+
+def test_html_that_is_kept_from_markdown_comes_out_as_through_it(tmp_path: Path) -> None:
+    """The plugin takes HTML out of a page and puts it back; the page is what Python-Markdown makes of the whole of it."""
+    extensions = {
+        next(iter(item)) if isinstance(item, dict) else item: next(iter(item.values()))
+        if isinstance(item, dict)
+        else {}
+        for item in settings()["markdown_extensions"]
+    }
+
+    def converted(text: str) -> str:
+        found: str = Markdown(extensions=list(extensions), extension_configs=extensions).convert(text)
+        return found
+
+    made = site.pages(sample.source(tmp_path))
+    for path, page in made.items():
+        rest, taken = blocks.take_out(page)
+        assert taken, path
+        assert path.endswith("index.md") or len(rest) < len(page) / 4, path
+        whole, mended = (
+            re.sub(r">\s+<", "><", text) for text in (converted(page), blocks.put_back(converted(rest), taken))
+        )
+        assert mended == whole, path
+        assert set(re.findall(r'\sid="([^"]+)"', whole)) >= blocks.anchors(taken)
 
 
 def test_every_prescription_is_on_the_site(built: Path) -> None:

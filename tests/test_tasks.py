@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +12,9 @@ from torch import Tensor, nn
 
 from method_cards.data import Split
 from method_cards.errors import InputError
-from method_cards.tasks import inferred, told
-from tests.helpers import differences, state_of
+from method_cards.subject import Subject
+from method_cards.tasks import contradiction, inferred, told
+from tests.helpers import command, differences, state_of, write_project
 
 IMAGES = torch.rand(40, 3, 8, 8)
 CLASSES = torch.arange(40) % 5
@@ -97,6 +100,94 @@ def test_a_doubtful_task_is_asked_for(model: nn.Module, inputs: Any, message: st
     """Where it could be another task, or the model fails, the message says so and what to give."""
     with pytest.raises(InputError, match=message):
         inferred(model.eval(), Split("test", (inputs, CLASSES)))
+
+
+ENCODERS = [
+    (built(Words(flat(7)), TOKENS), TOKENS, "7 numbers for a text, and the data has 5 classes"),
+    (nn.Linear(6, 7), torch.rand(40, 6), "7 numbers for a row of a table, and the data has 5 classes"),
+]
+
+
+@pytest.mark.parametrize(("model", "inputs", "message"), ENCODERS)
+def test_an_encoder_is_not_taken_for_a_classifier(model: nn.Module, inputs: Tensor, message: str) -> None:
+    """Vectors that are no logits look like logits, so as many numbers as there are no classes are asked about; names settle it."""
+    split = Split("test", (inputs, CLASSES))
+    with pytest.raises(InputError, match=message):
+        inferred(model.eval(), split)
+    assert inferred(model, split, list("abcdefg")).endswith("-classification")
+
+
+CONTRADICTED = [
+    (
+        "text-classification",
+        built(flat(5), IMAGES),
+        IMAGES,
+        (),
+        "takes texts or token ids",
+        "it looks like image-class",
+    ),
+    (
+        "tabular-classification",
+        built(flat(5), IMAGES),
+        IMAGES,
+        (),
+        "takes rows of numbers",
+        "it looks like image-class",
+    ),
+    ("image-classification", built(Words(flat(5)), TOKENS), TOKENS, (), "takes images", "it looks like text-class"),
+    (
+        "image-to-image",
+        built(Words(flat(5)), TOKENS),
+        {"input_ids": TOKENS},
+        (),
+        "holds input_ids",
+        "text-classification",
+    ),
+    ("image-classification", nn.Flatten(), ["a text"] * 40, (), "holds texts", "name the task that fits, of "),
+    ("text-classification", Words(nn.Linear(4, 20)), TOKENS, (), "(2, 6, 20); class", "it looks like text-generation"),
+    ("text-generation", built(Words(flat(5)), TOKENS), TOKENS, (), "(2, 5), not (batch, token, vocab", "text-class"),
+    ("image-classification", nn.AvgPool2d(2), IMAGES, (), "(2, 3, 4, 4)", "it looks like image-to-image"),
+    ("image-to-image", built(flat(5), IMAGES), IMAGES, (), "(2, 5); image-to-image needs", "image-classification"),
+    (
+        "text-classification",
+        built(Words(flat(384)), TOKENS),
+        TOKENS,
+        ("no", "yes"),
+        "gives 384 numbers",
+        "names 2: name",
+    ),
+]
+
+
+@pytest.mark.parametrize(("task", "model", "inputs", "classes", "said", "advised"), CONTRADICTED)
+def test_a_task_that_cannot_be_is_contradicted(
+    task: str, model: nn.Module, inputs: Any, classes: tuple[str, ...], said: str, advised: str
+) -> None:
+    """A task that was named, and that data or model contradict, is refused with what was found and what to do."""
+    subject = Subject("net", task, model.eval(), {"test": (inputs, CLASSES)}, classes=classes)
+    found = contradiction(subject)
+    assert found.startswith(f"the task is {task}, ")
+    assert said in found
+    assert advised in found
+
+
+@pytest.mark.parametrize(("task", "model", "inputs"), CERTAIN)
+def test_a_task_that_can_be_is_not_contradicted(task: str, model: nn.Module, inputs: Any) -> None:
+    """What would be told of a model is not refused where it is named; nor is a model that fails, which its checks tell."""
+    assert contradiction(Subject("net", task, model.eval(), {"test": (inputs, CLASSES)})) == ""
+    broken = Subject("net", "tabular-classification", nn.Linear(7, 5).eval(), {"test": (torch.rand(40, 6), CLASSES)})
+    assert contradiction(broken) == ""
+
+
+def test_a_contradicted_task_is_shown_in_its_file(tmp_path: Path) -> None:
+    """`run` of such a subject ends with status 2 before anything is measured, and points to the task in the file."""
+    write_project(tmp_path, task="text-generation")
+    done = command("run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.search(
+        r"method-cards.yaml:\d+:\d+: subjects.toy.task: the task is text-generation, which takes", done.stderr
+    )
+    assert not (tmp_path / "records").exists()
 
 
 def test_a_task_is_one_of_those_there_are() -> None:

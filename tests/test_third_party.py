@@ -14,7 +14,7 @@ import pytest
 
 from method_cards import record
 from method_cards.verdict import Outcome
-from tests.helpers import REPOSITORY, command, python
+from tests.helpers import REPOSITORY, command, criterion, prescription, python, scripted, write_project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,3 +113,75 @@ def test_without_the_plugin_nothing_of_it_is_there() -> None:
     done = python("from method_cards.registry import Registry; print(Registry.installed().ids)")
     assert CHECK not in done.stdout
     assert done.returncode == 0
+
+
+BROKEN = """
+from typing import ClassVar
+from method_cards import Check
+from tests.helpers import ONES, Scripted
+
+class Partial(Check):
+    id: ClassVar[str] = "broken/partial"
+    quantities: ClassVar = (ONES,)
+    def splits(self): return ("test",)
+
+class Raising(Scripted):
+    id: ClassVar[str] = "broken/raising"
+    def model_post_init(self, context): raise OSError("no disk")
+
+class Silent(Scripted):
+    id: ClassVar[str] = "broken/silent"
+    quantities: ClassVar = None
+"""
+
+CAUSES = {
+    "partial": "acme_broken:Partial is not complete: write its controls, measure, passes",
+    "raising": "acme_broken:Raising cannot be made with the parameters {}: OSError: no disk",
+    "silent": "acme_broken:Silent does not say what it measures",
+    "missing": '"acme_broken:Missing": acme_broken has no "Missing"',
+}
+"""What is wrong with each check of a broken package."""
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The environment of a process that sees a package whose checks cannot be used."""
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "acme_broken.py").write_text(BROKEN, encoding="utf-8")
+    info = folder / "acme_broken-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-broken\nVersion: 0.1\n", encoding="utf-8")
+    points = "".join(f"broken/{name} = acme_broken:{name.capitalize()}\n" for name in CAUSES)
+    (info / "entry_points.txt").write_text(f"[method_cards.checks]\n{points}", encoding="utf-8")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(REPOSITORY)]), "COLUMNS": "300"}
+
+
+def test_a_broken_check_costs_its_own_verdict(broken: Mapping[str, str], tmp_path: Path) -> None:
+    """A class that is not complete, cannot be made or is not there gives errored verdicts with its entry point; the rest is decided and shown."""
+    bound = [criterion("ones", at_most=0.9)]
+    checks = [
+        prescription("good", check=scripted(*bound)),
+        *(prescription(name, check={"id": f"broken/{name}", "criteria": bound}) for name in CAUSES),
+    ]
+    write_project(tmp_path, checks)
+    done = command("run", cwd=tmp_path, env=broken)
+    assert done.returncode == 1, done.stderr
+    (path,) = record.find(tmp_path / "records")
+    verdicts = {verdict.prescription: verdict for verdict in record.read(path).verdicts}
+    assert verdicts.pop("good").outcome is Outcome.PASSED
+    for name, verdict in verdicts.items():
+        assert verdict.outcome is Outcome.ERRORED
+        assert f'check "broken/{name}" of acme-broken 0.1' in verdict.reason
+        assert CAUSES[name] in verdict.reason
+    assert command("list", cwd=tmp_path, env=broken).returncode == 0
+    done = command("list", "--format", "json", cwd=tmp_path, env=broken)
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(done.stdout)
+    assert CAUSES["partial"] in next(item for item in listed["checks"] if item["id"] == "broken/partial")["error"]
+    built = command("build", "--markdown", "pages", cwd=tmp_path, env=broken)
+    assert built.returncode == 0, built.stderr
+    assert CAUSES["partial"] in (tmp_path / "pages" / "checks" / "broken" / "partial.md").read_text(encoding="utf-8")
+    validated = command("validate", cwd=tmp_path, env=broken)
+    assert validated.returncode == 2
+    assert all(cause in validated.stderr for cause in CAUSES.values())
+    assert "card.yaml:" in validated.stderr

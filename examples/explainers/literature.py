@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import names
 from findings import FINDINGS, Finding
 from remembered import REMEMBERED, Remembered
 
@@ -86,16 +87,17 @@ def block(finding: Finding, entries: Sequence[Mapping[str, Any]]) -> tuple[str, 
     found = {explainer: value_of(entries, finding, explainer) for explainer in finding.explainers}
     there = {explainer: interval for explainer, interval in found.items() if interval is not None}
     agrees = verdict(finding.agrees, there)
-    card, _, place = finding.prescription.partition("/")
+    place = names.place(finding.prescription).replace(".html", ".md")
     measured = "".join(
-        f"<br>[{explainer}](explainers/{explainer}.md): {shown(interval)}" for explainer, interval in there.items()
+        f"<br>[{names.explainer(explainer)}](explainers/{explainer}.md): {shown(interval)}"
+        for explainer, interval in there.items()
     )
     why = finding.why.get(agrees.strip("*"), "")
     return agrees, table(
         finding.source,
         agrees=agrees,
         reported=finding.reported,
-        measured=f"[`{finding.measurement}`](../cards/{card}.md#{place}) on the model *{finding.model}*{measured}",
+        measured=f"[{names.quantity(finding.measurement)}](../{place}) on {names.model(finding.model)}{measured}",
         rule=finding.rule,
         why=why.format(**json.loads(TRAININGS.read_text(encoding="utf-8"))) if why else "",
         command=f"python measure.py --models {finding.model} --explainers {' '.join(finding.explainers)} --only {finding.prescription}",

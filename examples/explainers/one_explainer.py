@@ -6,23 +6,23 @@ import html
 import inspect
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import names
 from chosen import parameters
+from names import MODELS
 
-from method_cards.catalog import Catalog
 from method_checks.attribution.explainers import METHODS
 
 Entry = dict[str, Any]
 
 SECTIONS = (
-    ("Failed", ("failed",), "The measured interval lies outside the bound of the card."),
+    ("Failed", ("failed",), "The measured interval lies outside what the card allows."),
     (
         "No verdict",
         ("inconclusive", "invalid"),
-        "Inconclusive: the interval straddles the bound. Invalid: a condition of the check does not hold, so its number means nothing.",
+        "Inconclusive (~): the interval straddles the bound. Invalid (⊘): a condition does not hold, so the number means nothing.",
     ),
     ("Passed", ("passed",), "The check has found no fault of the kind that it looks for."),
 )
@@ -30,23 +30,24 @@ SECTIONS = (
 MARKS = {"failed": "✗", "inconclusive": "~", "invalid": "⊘", "passed": "✓"}
 
 
-def explainer_page(name: str, entries: Sequence[Entry], models: Mapping[str, str]) -> str:
+def explainer_page(name: str, entries: Sequence[Entry]) -> str:
     """The page as Markdown."""
     what = (inspect.getdoc(METHODS[name]) or "").partition("\n")[0]
+    title = names.explainer(name)
     parts = [
-        f"---\ntitle: {name}\nhide: [navigation]\n---\n",
-        f"# {name}: what is known about it\n",
+        f"---\ntitle: {title}\nhide: [navigation]\n---\n",
+        f"# {title}: what is known about it\n",
         f"{what} [Parameters and sources](../../guide/explainers.md#{name}) · [all explainers](../explainers.md)\n",
-        *counts(entries, models),
+        *counts(entries),
     ]
     for title, outcomes, meaning in SECTIONS:
         own = [entry for entry in entries if entry["outcome"] in outcomes]
         if own:
-            parts += [f"## {title}\n", f"{meaning}\n", table(own, models), ""]
-    return "\n".join([*parts, *unmeasured(entries, models), *elsewhere(entries)]).rstrip() + "\n"
+            parts += [f"## {title}\n", f"{meaning}\n", table(own), ""]
+    return "\n".join([*parts, *unmeasured(entries), *elsewhere(entries)]).rstrip() + "\n"
 
 
-def counts(entries: Sequence[Entry], models: Mapping[str, str]) -> list[str]:
+def counts(entries: Sequence[Entry]) -> list[str]:
     """How many prescriptions came out how, on each model; or why none did."""
     if all(entry["outcome"] == "not_applicable" for entry in entries):
         [(reason, _)] = Counter(entry["reason"] for entry in entries).most_common(1)
@@ -56,50 +57,49 @@ def counts(entries: Sequence[Entry], models: Mapping[str, str]) -> list[str]:
         "| model | failed | no verdict | passed |",
         "| --- | ---: | ---: | ---: |",
     ]
-    for model, title in models.items():
+    for model, title in MODELS.items():
         found = [entry["outcome"] for entry in entries if entry["model"] == model]
         if found:
             open_ = sum(found.count(outcome) for outcome in ("inconclusive", "invalid", "errored"))
             lines.append(f"| {title} | {found.count('failed')} | {open_} | {found.count('passed')} |")
-    return [*lines, "", *not_by_default(entries[0]["explainer"], models)]
+    return [*lines, "", *not_by_default(entries[0]["explainer"])]
 
 
-def not_by_default(explainer: str, models: Mapping[str, str]) -> list[str]:
+def not_by_default(explainer: str) -> list[str]:
     """With which parameters it was measured on a model, where these are not the defaults."""
     where: dict[str, list[str]] = {}
-    for model, title in models.items():
+    for model, title in MODELS.items():
         if given := parameters(model, explainer):
             told = ", ".join(f"`{key}: {value}`" for key, value in given.items())
             where.setdefault(told, []).append(f"{title[0].lower()}{title[1:]}")
     return [
-        f"Parameters that are not the defaults: {told}{'' if len(titles) == len(models) else ' on ' + '; '.join(titles)}.\n"
+        f"Parameters that are not the defaults: {told}{'' if len(titles) == len(MODELS) else ' on ' + '; '.join(titles)}.\n"
         for told, titles in where.items()
     ]
 
 
-def table(entries: Sequence[Entry], models: Mapping[str, str]) -> str:
+def table(entries: Sequence[Entry]) -> str:
     """A row for each prescription, with a line for each model."""
-    lines = ["| what the card demands | measured |", "| --- | --- |"]
+    lines = [
+        '<div class="mc-found"><table>',
+        '<thead><tr><th scope="col">What the card demands</th><th scope="col">Measured</th></tr></thead><tbody>',
+    ]
     rows: dict[tuple[str, str], list[Entry]] = {}
-    for entry in sorted(entries, key=lambda entry: (entry["check"], list(models).index(entry["model"]))):
+    for entry in sorted(entries, key=lambda entry: (entry["check"], list(MODELS).index(entry["model"]))):
         rows.setdefault((entry["check"], entry["prescription"]), []).append(entry)
     for (_, prescription), found in rows.items():
-        told = "<br>".join(f"{MARKS[entry['outcome']]} **{entry['model']}** {numbers(entry)}" for entry in found)
-        lines.append(f"| {demanded(prescription)} | {told} |")
-    return "\n".join(lines)
+        told = "".join(
+            f"<p>{MARKS[entry['outcome']]} {MODELS[entry['model']]}<br><span>{numbers(entry)}</span></p>"
+            for entry in found
+        )
+        lines.append(f"<tr><td>{demanded(prescription)}</td><td>{told}</td></tr>")
+    return "\n".join([*lines, "</tbody></table></div>"])
 
 
 def demanded(prescription: str) -> str:
     """A prescription's name and statement, with a link to all about it."""
-    card, _, slug = prescription.partition("/")
-    statement = _statements()[prescription]
-    return f"[{slug.replace('-', ' ')}](../../cards/{card}.md#{slug})<br><small>{_safe(statement)}</small>"
-
-
-@cache
-def _statements() -> dict[str, str]:
-    cards = [loaded.card for loaded in Catalog.installed()]
-    return {f"{card.id}/{item.id}": item.statement for card in cards for item in card.prescriptions}
+    link = f'<a href="../../{names.place(prescription)}">{_safe(names.heading(prescription))}</a>'
+    return f"{link}<br><span>{_safe(names.prescriptions()[prescription].statement)}</span>"
 
 
 def numbers(entry: Entry) -> str:
@@ -108,30 +108,35 @@ def numbers(entry: Entry) -> str:
     if entry["outcome"] in ("failed", "invalid", "inconclusive"):
         decisive = [criterion for criterion in criteria if criterion["outcome"] != "passed"]
         criteria = decisive or criteria
-    return " · ".join(map(number, criteria)) or _safe(short(entry["reason"]))
+    return "; ".join(map(number, criteria)) or _safe(short(entry["reason"]))
 
 
 def number(criterion: Entry) -> str:
     """A criterion on one line."""
     estimate, low, high = criterion["interval"]
     where = " ".join(str(value) for value in criterion["where"].values())
-    spread = f" ({low:.3g} to {high:.3g})" if low < high else ""
-    bound = criterion["bound"].replace(" ", "&nbsp;")
-    return f"`{criterion['measurement']}`{f' {where}' if where else ''} {estimate:.3g}{spread}, bound {bound}"
+    spread = f" ({_number(low)} to {_number(high)})" if low < high else ""
+    bound = html.escape(criterion["bound"]).replace(" ", "&nbsp;")
+    name = names.quantity(criterion["measurement"])
+    return f"{name}{f' {where}' if where else ''} <b>{_number(estimate)}</b>{spread}, allowed {bound}"
 
 
-def unmeasured(entries: Iterable[Entry], models: Mapping[str, str]) -> list[str]:
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def unmeasured(entries: Iterable[Entry]) -> list[str]:
     """Why some prescriptions have no verdict."""
     reasons: dict[str, dict[str, list[str]]] = {}
     for entry in entries:
         if entry["outcome"] == "errored":
-            slug = entry["prescription"].partition("/")[2].replace("-", " ")
-            reasons.setdefault(short(entry["reason"]), {}).setdefault(models[entry["model"]], []).append(slug)
+            name = names.heading(entry["prescription"])
+            reasons.setdefault(short(entry["reason"]), {}).setdefault(MODELS[entry["model"]], []).append(name)
     if not reasons:
         return []
     lines = ["## Could not be measured\n"]
     for reason, found in sorted(reasons.items()):
-        lines += [f"{_safe(reason)}:\n", *(f"- {model}: {', '.join(slugs)}" for model, slugs in found.items()), ""]
+        lines += [f"{_safe(reason)}:\n", *(f"- {model}: {', '.join(those)}" for model, those in found.items()), ""]
     return lines
 
 
@@ -140,12 +145,12 @@ def elsewhere(entries: Iterable[Entry]) -> list[str]:
     outcomes: dict[str, set[str]] = {}
     for entry in entries:
         outcomes.setdefault(entry["prescription"], set()).add(entry["outcome"])
-    names = [
-        f"[{name.partition('/')[2].replace('-', ' ')}](../../cards/{name.partition('/')[0]}.md#{name.partition('/')[2]})"
+    idle = [
+        f"[{names.heading(name)}](../../{names.place(name).replace('.html', '.md')})"
         for name, found in sorted(outcomes.items())
         if found == {"not_applicable"}
     ]
-    return ["## Applies to none of these models\n", f"{', '.join(names)}.", ""] if names else []
+    return ["## Applies to none of these models\n", f"{', '.join(idle)}.", ""] if idle else []
 
 
 def short(reason: str) -> str:

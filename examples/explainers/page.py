@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import names
+from names import MODELS
 from notes import NOTES, NULLS, expected
 from one_explainer import explainer_page, short
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 EVIDENCE = HERE.parents[1] / "site" / "evidence"
-
-MODELS = {
-    "cnn": "A CNN on digits",
-    "residual": "A residual CNN with batch norm, on enlarged digits",
-    "words": "A text classifier with token embeddings",
-    "table": "A network for a table",
-}
 
 WORDS = {
     "passed": "passed",
@@ -60,8 +55,9 @@ subjects with a known answer.
 <li><i class=i></i> invalid: a condition of the check does not hold<li><i class=e></i> errored: could not be measured
 <li><i class=n></i> not applicable</ul>
 
-A column of ✓ is no seal: a check that passes has found no fault of the kind that it looks for. `edges`, `inputs` and `noise` know
-nothing of the model. They are here to be found out; what they pass all the same is listed [below](#what-knows-no-model-and-passes).
+A column of ✓ is no seal: a check that passes has found no fault of the kind that it looks for. The edge filter, the input itself and
+noise know nothing of the model. They are here to be found out; what they pass all the same is listed
+[below](#what-knows-no-model-and-passes).
 
 Rows that apply to no method on a model are left out. Made by `python measure.py && python page.py` in `examples/explainers`.
 """
@@ -79,9 +75,7 @@ def pages(entries: Sequence[Entry]) -> dict[str, str]:
     """All pages as Markdown, by their paths in the folder of evidence."""
     explainers = dict.fromkeys(entry["explainer"] for entry in entries)
     every = {
-        f"explainers/{name}.md": explainer_page(
-            name, [entry for entry in entries if entry["explainer"] == name], MODELS
-        )
+        f"explainers/{name}.md": explainer_page(name, [entry for entry in entries if entry["explainer"] == name])
         for name in explainers
     }
     return {"explainers.md": overview(entries), **every}
@@ -93,12 +87,12 @@ def overview(entries: Sequence[Entry]) -> str:
     for model, title in MODELS.items():
         own = [entry for entry in entries if entry["model"] == model and "prescription" in entry]
         if own:
-            parts += [f"## {title}\n", matrix(own), "", *remarks(model, own)]
+            parts += [f"## {title}\n", matrix(own, title), "", *remarks(model, own)]
     parts += [*waiting(entries), *nulls(entries), *unmeasured(entries)]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def matrix(entries: Sequence[Entry]) -> str:
+def matrix(entries: Sequence[Entry], title: str) -> str:
     """One model: a row for each prescription that applies to some method, a column for each method that could be run.
 
     The tags that HTML lets one leave out are left out: this is most of the page.
@@ -108,17 +102,17 @@ def matrix(entries: Sequence[Entry]) -> str:
     for entry in sorted(entries, key=lambda entry: entry["check"]):
         rows.setdefault((entry["check"], entry["prescription"]), {})[entry["explainer"]] = entry["outcome"]
     lines = [
-        '<div class="mc-matrix" tabindex="0" role="region" aria-label="Verdicts"><table class=mc-marks>',
+        f'<div class="mc-matrix" tabindex="0" role="region" aria-label="{html.escape(title)}: verdicts"><table class=mc-marks>',
         "<thead><tr><td>",
     ]
-    lines += [f'<th scope=col><a href="explainers/{name}.html">{name}</a>' for name in columns]
+    lines += [f'<th scope=col><a href="explainers/{name}.html">{names.explainer(name)}</a>' for name in columns]
     lines.append("<tbody>")
     for (_, prescription), outcomes in rows.items():
         if all(outcomes.get(name, "not_applicable") == "not_applicable" for name in columns):
             continue
-        card, _, slug = prescription.partition("/")
         cells = "".join(cell(outcomes.get(name, "")) for name in columns)
-        lines.append(f'<tr><th scope=row><a href="../cards/{card}.html#{slug}">{slug.replace("-", " ")}</a>{cells}')
+        row = f'<a href="../{names.place(prescription)}">{names.heading(prescription)}</a>'
+        lines.append(f"<tr><th scope=row>{row}{cells}")
     return "\n".join([*lines, "</table></div>"])
 
 
@@ -149,7 +143,8 @@ def remarks(model: str, own: Sequence[Entry]) -> list[str]:
         }
         try:
             if note.model == model and note.holds(row):
-                found.append(f"- *{note.slug.replace('-', ' ')}*. {note.text.format(**row)}")
+                name = next(entry["prescription"] for entry in own if entry["prescription"].endswith(f"/{note.slug}"))
+                found.append(f"- *{names.heading(name)}*. {note.text.format(**row)}")
         except KeyError:  # not measured
             continue
     return [*found, ""] if found else []
@@ -160,10 +155,10 @@ def waiting(entries: Sequence[Entry]) -> list[str]:
     every = dict.fromkeys(entry["explainer"] for entry in entries)
     measured = {(entry["model"], entry["explainer"]) for entry in entries}
     missing = {
-        title: [f"`{explainer}`" for explainer in every if (model, explainer) not in measured]
+        title: [names.explainer(explainer) for explainer in every if (model, explainer) not in measured]
         for model, title in MODELS.items()
     }
-    told = [f"- {title}: {', '.join(names)}" for title, names in missing.items() if names]
+    told = [f"- {title}: {', '.join(those)}" for title, those in missing.items() if those]
     return ["## Not measured\n", *told, ""] if told else []
 
 
@@ -175,43 +170,50 @@ def nulls(entries: Sequence[Entry]) -> list[str]:
         "| --- | --- | ---: | ---: | ---: |",
     ]
     passed: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for model in MODELS:
+    ran: dict[str, list[str]] = {}
+    for model, title in MODELS.items():
         for explainer in NULLS:
+            name = names.explainer(explainer)
             own = [entry for entry in entries if (entry["model"], entry["explainer"]) == (model, explainer)]
             outcomes = [entry["outcome"] for entry in own if entry.get("outcome", "not_applicable") != "not_applicable"]
             if not outcomes:
                 continue
+            ran.setdefault(name, []).append(names.model(model))
             counts = outcomes.count("failed"), outcomes.count("passed")
-            lines.append(f"| {model} | `{explainer}` | {counts[0]} | {counts[1]} | {len(outcomes) - sum(counts)} |")
+            lines.append(f"| {title} | {name} | {counts[0]} | {counts[1]} | {len(outcomes) - sum(counts)} |")
             for entry in own:
                 if entry["outcome"] == "passed":
                     slug = entry["prescription"].partition("/")[2]
                     reason = expected(entry["check"], slug, explainer) or "**no reason is known: look into it**"
-                    passed.setdefault((entry["check"], reason), {}).setdefault(f"`{explainer}`", []).append(model)
+                    passed.setdefault((entry["check"], reason), {}).setdefault(name, []).append(names.model(model))
     lines += ["", "| check | who passes | why |", "| --- | --- | --- |"]
     for (check, reason), who in sorted(passed.items()):
-        told = "; ".join(f"{explainer} ({', '.join(dict.fromkeys(models))})" for explainer, models in who.items())
-        lines.append(f"| [{check.partition('/')[2]}](../checks/{check}.md) | {told} | {reason} |")
+        told = "<br>".join(f"{name}: {_on(list(dict.fromkeys(models)), ran[name])}" for name, models in who.items())
+        lines.append(f"| [{names.check(check)}](../checks/{check}.md) | {told} | {reason} |")
     return [*lines, ""] if passed else []
 
 
-def unmeasured(entries: Sequence[Entry]) -> list[str]:
-    """Why some cells have no verdict at all, with the methods and models that this concerns."""
-    reasons: dict[str, dict[str, list[str]]] = {}
+def _on(models: Sequence[str], ran: Sequence[str]) -> str:
+    """Some of the models on which a method ran."""
+    return "on every model" if len(models) == len(ran) > 1 else "; ".join(f"on {model}" for model in models)
+
+
+def unmeasured(entries: Iterable[Entry]) -> list[str]:
+    """Why some cells have no verdict at all, with the models and methods that this concerns."""
+    reasons: dict[str, dict[str, dict[str, None]]] = {}
     for entry in entries:
         if entry.get("outcome") == "errored":
-            reasons.setdefault(short(entry["reason"]), {}).setdefault(entry["explainer"], []).append(entry["model"])
+            where = reasons.setdefault(short(entry["reason"]), {}).setdefault(entry["model"], {})
+            where[f"[{names.explainer(entry['explainer'])}](explainers/{entry['explainer']}.md)"] = None
     if not reasons:
         return []
-    told = [f"- {html.escape(reason, quote=False)}: {_who(who)}." for reason, who in sorted(reasons.items())]
+    told = [
+        f"- {html.escape(reason, quote=False)}: "
+        + "; ".join(f"{', '.join(links)} on {names.model(model)}" for model, links in found.items())
+        + "."
+        for reason, found in sorted(reasons.items())
+    ]
     return ["## What could not be measured\n", *told, ""]
-
-
-def _who(found: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(
-        f"[`{explainer}`](explainers/{explainer}.md) ({', '.join(dict.fromkeys(models))})"
-        for explainer, models in found.items()
-    )
 
 
 def main() -> None:

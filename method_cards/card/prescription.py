@@ -122,6 +122,9 @@ class Prescription(Part):
     id: Slug
     """A name that is never used again for something else; the full id is `card/slug`."""
 
+    title: Text | None = None
+    """What it is called on pages, where the words of its id do not do."""
+
     level: Level
     """How binding it is."""
 
@@ -187,6 +190,11 @@ class Prescription(Part):
 
     since: str = ""
     """The version of the card that brought it."""
+
+    @property
+    def heading(self) -> str:
+        """What it is called on pages: its title, else the words of its id."""
+        return self.title or self.id.replace("-", " ").capitalize()
 
     @field_validator("statement")
     @classmethod

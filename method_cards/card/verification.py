@@ -96,6 +96,11 @@ class Criterion(Part):
             )
         return self
 
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """The least and the greatest value that are good; None where there is no such bound."""
+        return self.between or (self.at_least, self.at_most)
+
     def bound_text(self) -> str:
         """The bound for people: ``≤ 0.05``, ``≥ 0.9``, ``between 0.1 and 0.3``."""
         if self.between is not None:

@@ -4,10 +4,10 @@
 what is wrong into words, with file, line and column. `compact_json` writes what programs keep beside them.
 """
 
-from method_cards.document.compact import compact_json
+from method_cards.document.compact import compact_json, read_compact
 from method_cards.document.document import Document, load
-from method_cards.document.dumping import to_yaml
-from method_cards.document.files import SIZE_LIMIT, decode, read_bytes
+from method_cards.document.dumping import to_key, to_yaml
+from method_cards.document.files import SIZE_LIMIT, decode, parse_json, read_bytes
 from method_cards.document.reader import MAX_DEPTH, MAX_NODES, FieldPath
 from method_cards.document.writing import whole
 
@@ -20,7 +20,10 @@ __all__ = [
     "compact_json",
     "decode",
     "load",
+    "parse_json",
     "read_bytes",
+    "read_compact",
+    "to_key",
     "to_yaml",
     "whole",
 ]

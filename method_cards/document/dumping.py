@@ -18,6 +18,11 @@ def to_yaml(data: Any) -> str:
     return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
+def to_key(text: str) -> str:
+    """A short text as a key of YAML, in quotes where it needs them."""
+    return to_yaml({text: 0}).removesuffix(": 0\n")
+
+
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     try:
         is_text = plain(text) == text

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from method_cards.errors import DocumentError, Problem
 
@@ -67,6 +68,26 @@ def decode(path: Path, data: bytes) -> str:
         message = f"the character U+{ord(unprintable[0]):04X} cannot stand in a YAML file: remove it"
         raise DocumentError([Problem(path, len(lines), len(lines[-1]), "", message)])
     return text
+
+
+def parse_json(data: bytes) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: It is none; the message says why, without the file.
+    """
+    if not data.strip():
+        raise ValueError("it is empty")
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not text in UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"nothing can be read from line {error.lineno}, column {error.colno} on") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    except ValueError as error:
+        raise ValueError("a number in it has thousands of digits") from error
 
 
 def _too_large(size: int, limit: int) -> str:

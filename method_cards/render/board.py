@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from method_cards.render import words
 from method_cards.render.overview import Overview
 from method_cards.render.page import MEANING, Links, render
-from method_cards.render.results import GRAVITY, anchor_of
+from method_cards.render.results import GRAVITY
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ class Cell:
 
     Attributes:
         gravest: The verdict that a person should look at first.
-        anchor: Its place on the card's page.
+        place: The page of the card that names it, and the place on it.
         said: How many of what must be so is not so.
     """
 
     gravest: Judged
-    anchor: str
+    place: tuple[str, str]
     said: str
 
 
@@ -58,7 +58,7 @@ class Row:
 
 def rows(source: Source) -> list[Row]:
     """The cards that any subject is checked by, with a cell for each subject."""
-    found = [Row(loaded, tuple(_cell(view, loaded) for view in source.views)) for loaded in source.cards]
+    found = [Row(loaded, tuple(_cell(view, loaded, source) for view in source.views)) for loaded in source.cards]
     return [row for row in found if any(row.cells)]
 
 
@@ -109,9 +109,9 @@ def said(judged: Sequence[Judged]) -> str:
     return ", ".join([f"{outcomes.count(Outcome.FAILED)} of {bound} MUST failed", *others])
 
 
-def _cell(view: View, loaded: LoadedCard) -> Cell | None:
+def _cell(view: View, loaded: LoadedCard, source: Source) -> Cell | None:
     judged = view.of_card(loaded.card.id)
     if not judged:
         return None
     gravest = min(judged, key=lambda item: (GRAVITY.index(item.verdict.outcome), not item.verdict.is_must))
-    return Cell(gravest, anchor_of(gravest), said(judged))
+    return Cell(gravest, source.place(gravest.verdict, view.record.subject.id), said(judged))

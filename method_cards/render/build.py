@@ -30,7 +30,7 @@ def source_of(project: Project, *, directory_urls: bool = False, written: frozen
         cache=project.folder / CACHE,
         directory_urls=directory_urls,
         written=written,
-        answered=project.answered,
+        told=project.told,
     )
 
 

@@ -78,7 +78,7 @@ class Item:
         """Its name for the table of contents, with the mark of the gravest verdict."""
         found = {result.verdict.outcome for result in results}
         mark = next((f"{SYMBOLS[outcome]} " for outcome in GRAVITY if outcome in found), "")
-        return mark + heading(self.prescription.id)
+        return mark + self.prescription.heading
 
     def of(self, subject: str) -> Result | None:
         """What was found on one subject."""
@@ -98,7 +98,13 @@ LAYOUTS: tuple[frozenset[str], ...] = (
     frozenset({"background", "results", "lines"}),
 )
 """What leaves the page: first what is not needed in order to act, then what was found on each subject, last the line for each result
-that had stayed. The table at the top leads to every result in any case."""
+that had stayed. The table at the top leads to every result."""
+
+CROWDED = frozenset({"background", "results", "lines", "cells"})
+"""Where the table would be too large as well: it counts, and the pages of the subjects name each result."""
+
+GLANCED = 24
+"""So many subjects are named at the top."""
 
 
 def card_pages(loaded: LoadedCard, source: Source, results: Results) -> dict[str, str]:
@@ -119,7 +125,7 @@ def card_pages(loaded: LoadedCard, source: Source, results: Results) -> dict[str
             by_prescription.setdefault(result.verdict.prescription, []).append(result)
     page = partial(_page, loaded=loaded, source=source, views=views, results=by_prescription)
     path = _path(loaded)
-    for apart in LAYOUTS:
+    for apart in (CROWDED,) if loaded.card.id in source.crowded else LAYOUTS:
         found = {path: page("card.md.jinja", path, apart=apart)}
         if len(found[path].encode()) < (FULL if "results" in apart else HEAVY):
             break
@@ -173,8 +179,12 @@ def _page(
         template,
         loaded=loaded,
         card=card,
+        names={item.id: item.heading for item in card.prescriptions},
+        modes={mode.id: mode.title for mode in card.failure_modes},
+        checked_as=partial(_checked_as, loaded),
         prescriptions=items,
         views=views,
+        glanced=sorted(views, key=partial(_gravity, card.id))[:GLANCED] if len(views) > GLANCED else views,
         view=view,
         citations=citations,
         links=links,
@@ -191,13 +201,23 @@ def _page(
     )
 
 
+def _checked_as(loaded: LoadedCard, prescription: Prescription) -> str:
+    """What the prescription is called whose check this one takes over."""
+    home, slug = loaded.home(prescription)
+    return f"{home.card.title}: {next(item.heading for item in home.card.prescriptions if item.id == slug)}"
+
+
+def _gravity(card: str, view: View) -> int:
+    return min(GRAVITY.index(judged.verdict.outcome) for judged in view.of_card(card))
+
+
 def _criteria(prescription: Prescription) -> tuple[Criterion, ...]:
     return (*prescription.check.criteria, *prescription.check.valid_if) if prescription.check else ()
 
 
 def _bound(criterion: Criterion, citations: Citations) -> Markup:
     where = f" ({', '.join(f'{key} {value}' for key, value in criterion.where.items())})" if criterion.where else ""
-    return Markup('{} <code>{}{} {}</code> <span class="mc-small">{}</span>').format(
+    return Markup('{}<p class="mc-small"><code>{}{} {}</code> {}</p>').format(
         inline(criterion.claim),
         criterion.measurement,
         where,

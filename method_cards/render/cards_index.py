@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from method_cards.errors import InputError
 from method_cards.render import words
 from method_cards.render.page import Links, heading, render
 from method_cards.render.results import GRAVITY
@@ -22,7 +23,10 @@ SECONDS = 60
 """What runs in less "runs in seconds"."""
 
 MOST = 150
-"""With more cards than this, or more results of subjects on them, each card has one line."""
+"""With more cards than this, or more results of subjects on them, each card is a name under its gravest verdict."""
+
+HEAVY = 72_000
+"""From so many bytes on, each family has a page of its own: with a theme around it, a page then stays below 100 kB."""
 
 FILTERS = ("Family", "Task", "Modality", "Verdict", "Training data", "Time")
 """What cards may be chosen by, in the order of the page."""
@@ -59,19 +63,46 @@ class Family:
         """What all of them have in common: it is written once."""
         return frozenset.intersection(*(row.traits for row in self.rows))
 
+    @property
+    def verdicts(self) -> list[Outcome]:
+        """The gravest verdict of each card that was run."""
+        return [row.gravest for row in self.rows if row.gravest is not None]
 
-def cards_index(source: Source) -> str:
-    """The page as Markdown."""
+    @property
+    def by_verdict(self) -> list[tuple[Outcome | None, Family]]:
+        """Its cards by their gravest verdict, which is written once then; what was not run comes last."""
+        parted = [(outcome, tuple(row for row in self.rows if row.gravest is outcome)) for outcome in (*GRAVITY, None)]
+        return [(outcome, Family(self.name, rows)) for outcome, rows in parted if rows]
+
+
+def cards_index(source: Source) -> dict[str, str]:
+    """The pages as Markdown, by path: one with all cards, or one that leads to a page for each family."""
     families = [
         Family(name, tuple(_row(loaded, source) for loaded in items))
         for name, items in groupby(source.cards, key=lambda loaded: loaded.family)
     ]
+    page = _page("cards/index.md", families, source)
+    if len(page.encode()) < HEAVY:
+        return {"cards/index.md": page}
+    return {
+        "cards/index.md": _page("cards/index.md", families, source, is_apart=True),
+        **{path(one): _page(path(one), [one], source) for one in families},
+    }
+
+
+def path(family: Family) -> str:
+    """The page of a family, where it has one."""
+    return f"cards/families/{family.name}.md"
+
+
+def _page(where: str, families: list[Family], source: Source, *, is_apart: bool = False) -> str:
     traits = sorted({trait for family in families for row in family.rows for trait in row.traits}, key=_order)
     number = {trait: str(position) for position, trait in enumerate(traits)}
 
     def numbers(chosen: Iterable[tuple[str, str]]) -> str:
         return " ".join(sorted((number[trait] for trait in chosen), key=int))
 
+    cards = [row.loaded.card for family in families for row in family.rows]
     return render(
         "cards.md.jinja",
         families=families,
@@ -81,13 +112,13 @@ def cards_index(source: Source) -> str:
             if sum(trait[0] == name for trait in traits) > 1 or name == "Time"
         ],
         numbers=numbers,
-        total=len(source.cards),
-        is_long=len(source.cards)
-        + sum(bool(view.of_card(loaded.card.id)) for view in source.views for loaded in source.cards)
-        > MOST,
+        total=len(cards),
+        is_long=len(cards) + sum(bool(view.of_card(card.id)) for view in source.views for card in cards) > MOST,
+        is_apart=is_apart,
+        path=path,
         views=source.views,
         seconds=SECONDS,
-        links=Links("cards/index.md", directory_urls=source.directory_urls),
+        links=Links(where, directory_urls=source.directory_urls),
     )
 
 
@@ -121,7 +152,7 @@ def _seconds(loaded: LoadedCard, source: Source) -> tuple[float | None, str]:
     if any(took):
         return max(took), "ran in"
     stated = loaded.card.requirements.compute
-    return (None, "") if stated is None or stated.seconds is None else (stated.seconds, "stated:")
+    return (None, "") if stated is None or stated.seconds is None else (stated.seconds, "takes about")
 
 
 def _executions(loaded: LoadedCard, source: Source, position: int) -> dict[tuple[str, int], float]:
@@ -135,8 +166,7 @@ def _executions(loaded: LoadedCard, source: Source, position: int) -> dict[tuple
 
 def _splits(binding: CheckBinding, source: Source) -> tuple[str, ...]:
     """Which splits a check reads with these parameters; none where it cannot be loaded, which its own page says."""
-    check = source.check(binding.id)
     try:
-        return () if isinstance(check, str) else check.model_validate(binding.parameters).splits()
-    except ValueError:
+        return source.registry.get(binding.id).made(binding.parameters).splits()
+    except (InputError, ValueError):
         return ()

@@ -76,18 +76,24 @@ def code(text: str) -> str:
 def checklist(cards: Sequence[LoadedCard], record: Record | None) -> str:
     """A table of all prescriptions, with the verdicts of a record."""
     lines = ["## Checklist", ""]
-    lines += ["| | Prescription | Level | Verdict |", "| --- | --- | --- | --- |"]
+    lines += ["| Verdict | Prescription |", "| --- | --- |"]
     for loaded in cards:
         for prescription in loaded.card.prescriptions:
             verdict = verdict_of(record, f"{loaded.card.id}/{prescription.id}")
-            mark = words.SYMBOLS[verdict.outcome] if verdict else ""
+            mark = f"{plain(words.SYMBOLS[verdict.outcome])} " if verdict else ""
             outcome = _outcome(verdict) if verdict else "*not run*" if prescription.check else "*a question*"
-            lines.append(f"| {plain(mark)} | {plain(prescription.statement)} | {prescription.level} | {outcome} |")
+            lines.append(f"| {mark}{outcome} | {_statement(prescription)} |")
     if record is None:
         return "\n".join([*lines, "", "Nothing is recorded yet: the cells below run the checks."])
     lines += ["", f"{plain(words.counted(_of(cards, record)))}. Criteria: {plain(words.adjusted(record))}."]
     where = f"Record `{plain(record.id)}` of {record.started:%Y-%m-%d %H:%M} UTC, model {code(record.subject.id)}"
     return "\n".join([*lines, "", f"{where}, on {plain(record.device)}, seed {record.seed}."])
+
+
+def _statement(prescription: Prescription) -> str:
+    """A statement on one line of a table, with its formulas where nothing in it could end the cell."""
+    shown = " ".join(prose(prescription.statement).split())
+    return plain(prescription.statement) if "|" in shown else shown
 
 
 def setup(subject: str, subjects: Sequence[str], project: str) -> str:
@@ -113,7 +119,7 @@ def run(full: str) -> str:
 
 def text(loaded: LoadedCard, prescription: Prescription, verdict: Verdict | None, record: Record | None) -> str:
     """What to do, why, what one sees otherwise, how to mend it, and what was found."""
-    parts = [f"### {plain(prescription.id)}", f"**{plain(prescription.statement)}**"]
+    parts = [f"### {plain(prescription.heading)}", f"**{prose(prescription.statement)}**"]
     if verdict is not None and record is not None:
         parts.append(_result(verdict, record))
     parts += ["**Why.** " + prose(prescription.rationale), "**Symptom.** " + prose(prescription.failure_symptom)]
@@ -176,7 +182,8 @@ def _outcome(verdict: Verdict) -> str:
     shown = f"**{words.word(verdict.outcome)}**" if verdict.outcome in words.TROUBLE else words.word(verdict.outcome)
     if verdict.waiver is None:
         return shown
-    return f"{shown}, {'waiver expired' if verdict.waiver_expired else 'waived until'} {verdict.waiver.expires}"
+    state = "the waiver expired on" if verdict.waiver.has_expired else "waived until"
+    return f"{shown}, {state} {verdict.waiver.expires}"
 
 
 def _result(verdict: Verdict, record: Record) -> str:
@@ -184,8 +191,8 @@ def _result(verdict: Verdict, record: Record) -> str:
     lines = [head]
     results = (*verdict.gates, *verdict.criteria)
     for result in results:
-        if result.interval is not None and len(results) > 1:  # one is told by the reason
-            found = f"{words.name(result)} {words.measured(result.interval, result.unit)}; bound {result.bound}"
+        if result.interval is not None and result.reason not in verdict.reason:
+            found = f"{words.name(result)} {words.measured(result.interval, result.unit)}; allowed {result.bound}"
             lines.append(f"{plain(found)}: {words.word(result.outcome)}")
     if verdict.outcome is Outcome.INCONCLUSIVE:
         lines.append(plain(words.more_samples(record, verdict)))

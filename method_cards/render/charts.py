@@ -10,6 +10,7 @@ import numpy as np
 
 from method_cards.judge import number
 from method_cards.render.figures import Bound, Curve, Drawing, Histogram, Line, Roc
+from method_cards.render.interval import of
 
 if TYPE_CHECKING:
     from method_cards.record import Execution, SeriesData
@@ -87,7 +88,7 @@ def _levels(
     same = [
         item for item in execution.measurements if item.name in names and not item.by and item.range == series[0].range
     ]
-    return tuple((spoken(item.name), item.mean) for item in same if item.kind != "auc")
+    return tuple((of(item.name), item.mean) for item in same if item.kind != "auc")
 
 
 def _curve(
@@ -103,14 +104,14 @@ def _curve(
     groups: dict[str, list[SeriesData]] = {}
     for item in series:
         others = [str(value) for key, value in item.by.items() if key != axis and key not in described]
-        groups.setdefault(", ".join(others) or spoken(name), []).append(item)
+        groups.setdefault(", ".join(others) or of(name), []).append(item)
     lines = tuple(_line(label, axis, items) for label, items in list(groups.items())[:MOST_LINES])
     ticks = {_position(item, axis): str(item.by[named]) for item in series} if named else {}
     first = series[0]
     chart = Curve(
         lines=lines,
         x_label=f"{spoken(axis)} ({spoken(named)})" if named else spoken(axis),
-        y_label=spoken(name) + (f" [{first.unit}]" if first.unit else ""),
+        y_label=of(name) + (f" [{first.unit}]" if first.unit else ""),
         ticks=tuple(sorted(ticks.items())),
         bounds=tuple(dict.fromkeys(_bounds(about, axis, series))),
         levels=levels,
@@ -121,7 +122,7 @@ def _curve(
         note += f" {len(groups) - MOST_LINES} more lines are left out."
     if chart.bounds:
         note += " The bold line is the bound."
-    return Chart(chart, spoken(name), _course(name, lines, axis), note.strip())
+    return Chart(chart, of(name), _course(name, lines, axis), note.strip())
 
 
 def _descriptions(axis: str, series: Sequence[SeriesData]) -> dict[str, dict[float, Any]]:
@@ -158,9 +159,9 @@ def _course(name: str, lines: Sequence[Line], axis: str) -> str:
         for line in lines
     ]
     if len(lines) == 1:
-        return f"{spoken(name)} over {spoken(axis)} goes {courses[0]}"
+        return f"{of(name)} over {spoken(axis)} goes {courses[0]}"
     told = "; ".join(f"{line.label} goes {course}" for line, course in zip(lines, courses, strict=True))
-    return f"{spoken(name)} over {spoken(axis)}: {told}"
+    return f"{of(name)} over {spoken(axis)}: {told}"
 
 
 def _bounds(about: Sequence[CriterionResult], axis: str = "", series: Sequence[SeriesData] = ()) -> list[Bound]:
@@ -183,7 +184,7 @@ def _judged(series: Sequence[SeriesData], about: Sequence[CriterionResult]) -> l
 
 
 def _single(item: SeriesData, about: Sequence[CriterionResult]) -> Chart | None:
-    name = spoken(item.name)
+    name = of(item.name)
     if item.kind == "auc" and item.values and item.negatives:
         both = (_thinned(item.values), _thinned(item.negatives))
         area = next((result.interval.estimate for result in about if result.interval is not None), None)

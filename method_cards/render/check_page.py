@@ -13,6 +13,7 @@ from method_cards.render.page import Links, render
 from method_cards.render.parameters import Parameter, parameters
 from method_cards.render.results import FIGURES
 from method_cards.render.sources import besides, cited, works
+from method_cards.render.summary import check_title
 from method_cards.render.trust import Trust, trusts
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def check_page(entry: Entry, source: Source, files: MutableMapping[str, bytes]) 
         "check.md.jinja",
         entry=entry,
         check=found,
+        title=check_title(found),
         claim=page.claim,
         needed=needs(found),
         sections={name: cited(page.sections[name], references) for name in BEFORE if name in page.sections},

@@ -7,7 +7,6 @@ compared with those that this project would write: an answer counts only where i
 from __future__ import annotations
 
 import ast
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +95,8 @@ def collect(project: Project, file: Path) -> Collected:
     try:
         fresh, subject = _expected(project, about, found)
         given, open_ones = _Reading(fresh, project, subject).answers(found)
-        return _keep(project, subject, given, open_ones)
+        with answers.alone(project.folder):
+            return _keep(project, subject, given, open_ones)
     except InputError as error:
         lines = str(error).splitlines()
         raise InputError("\n".join(f"{file}: {line}" for line in lines) + "\nNothing was collected.") from None
@@ -104,13 +104,13 @@ def collect(project: Project, file: Path) -> Collected:
 
 def _read(file: Path) -> tuple[str, list[_Cell]]:
     """What a notebook is about, and its cells."""
+    ours = "`method-cards notebook` writes one that answers can be collected from"
     try:
-        data = json.loads(document.read_bytes(file, LIMIT))
+        data = document.parse_json(document.read_bytes(file, LIMIT))
     except DocumentError as error:
         raise InputError("; ".join(f"{file}: {problem.message}" for problem in error.problems)) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: is not a notebook: {str(error)[:200] or type(error).__name__}") from None
-    ours = "`method-cards notebook` writes one that answers can be collected from"
+    except ValueError as error:
+        raise InputError(f"{file}: is not a notebook, since it is not JSON: {error}; {ours}") from None
     if (
         not isinstance(data, dict)
         or not isinstance(data.get("cells"), list)

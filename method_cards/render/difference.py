@@ -11,7 +11,8 @@ from method_cards.render import words
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    import datetime as dt
+    from collections.abc import Collection, Iterable, Sequence
 
     from method_cards.record import Execution, Record
     from method_cards.verdict import CriterionResult, Verdict
@@ -79,7 +80,7 @@ class Difference:
         added: Verdicts on prescriptions that the earlier run did not decide, though nobody asked it for a part only.
         gone: Verdicts on prescriptions that the later run did not decide, though nobody asked it for a part only.
         apart: How many prescriptions one of the runs was not asked for.
-        expired: Verdicts whose waiver has expired since.
+        expired: Verdicts whose waiver held on the day of the earlier run, and holds no longer today.
         cards: Cards that were edited in between.
     """
 
@@ -146,9 +147,7 @@ def difference(now: Record, before: Record) -> Difference:
         added=() if is_partial(before) else added,
         gone=() if is_partial(now) else gone,
         apart=(len(added) if is_partial(before) else 0) + (len(gone) if is_partial(now) else 0),
-        expired=tuple(
-            verdict for was, verdict in shared if verdict.waiver_expired and was.waiver and not was.waiver_expired
-        ),
+        expired=tuple(verdict for verdict in now.verdicts if _expired_since(verdict, before.started.date())),
         cards=tuple(card for card, sha in now.cards.items() if before.cards.get(card, sha) != sha),
     )
 
@@ -190,9 +189,37 @@ def other_rules(before: Execution | None, now: Execution | None) -> list[str]:
     return found
 
 
-def key(result: CriterionResult) -> tuple[object, ...]:
-    """What makes criteria of two runs the same: the quantity, and the part of it."""
+def paired(
+    before: Sequence[CriterionResult], now: Sequence[CriterionResult]
+) -> list[tuple[CriterionResult, CriterionResult]]:
+    """The criteria of two runs that are the same: those on the same part of the same quantity.
+
+    Where several are, as an upper and a lower bound, claim and kind of bound tell them apart; what these do not tell, the order does.
+    """
+    pairs = []
+    for what in dict.fromkeys(map(_quantity, now)):
+        old = [result for result in before if _quantity(result) == what]
+        new = [result for result in now if _quantity(result) == what]
+        for same in (_claim, _kind_of_bound, _quantity):
+            for result in tuple(new):
+                was = next((item for item in old if same(item) == same(result)), None)
+                if was is not None:
+                    pairs.append((was, result))
+                    old = [item for item in old if item is not was]
+                    new = [item for item in new if item is not result]
+    return pairs
+
+
+def _quantity(result: CriterionResult) -> object:
     return result.measurement, *sorted((name, str(value)) for name, value in result.where.items())
+
+
+def _claim(result: CriterionResult) -> object:
+    return result.claim
+
+
+def _kind_of_bound(result: CriterionResult) -> object:
+    return result.low_bound is None, result.high_bound is None
 
 
 def _is_worse(change: Change) -> bool:
@@ -213,10 +240,8 @@ def _gravity(change: Change) -> tuple[bool, int]:
 def _moved(before: Verdict, now: Verdict) -> Iterable[Moved]:
     if Outcome.INVALID in (before.outcome, now.outcome):
         return  # numbers that mean nothing are not compared
-    old = {key(result): result for result in before.criteria}
-    for result in now.criteria:
-        was = old.get(key(result))
-        if was is None or was.interval is None or result.interval is None:
+    for was, result in paired(before.criteria, now.criteria):
+        if was.interval is None or result.interval is None:
             continue
         apart = result.interval.low > was.interval.high or result.interval.high < was.interval.low
         if apart and number(result.interval.estimate) != number(was.interval.estimate):
@@ -227,15 +252,17 @@ def _rules(before: Record, was: Verdict, now: Record, verdict: Verdict) -> tuple
     found = []
     if was.level != verdict.level:
         found.append(f"the level was {was.level}, and is {verdict.level}")
-    old = {key(result): result.bound for result in (*was.gates, *was.criteria)}
-    for result in (*verdict.gates, *verdict.criteria):
-        bound = old.get(key(result), result.bound)
-        if bound != result.bound:
-            found.append(f"the bound on {words.name(result)} was {bound}, and is {result.bound}")
+    for old, result in (*paired(was.gates, verdict.gates), *paired(was.criteria, verdict.criteria)):
+        if old.bound != result.bound:
+            found.append(f"the bound on {words.name(result)} was {old.bound}, and is {result.bound}")
     found += other_rules(words.execution(before, was), words.execution(now, verdict))
     if was.statement != verdict.statement:
         found.append("the card states it in other words")
     return tuple(found)
+
+
+def _expired_since(verdict: Verdict, day: dt.date) -> bool:
+    return verdict.waiver is not None and verdict.waiver.has_expired and verdict.waiver.expires >= day
 
 
 def _kind(record: Record) -> str:

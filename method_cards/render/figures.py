@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLE_VERSION = "8"
+STYLE_VERSION = "9"
 """Goes up when the same data would be drawn differently, so that no old drawing is taken from a cache."""
+
+ROOM = 0.12
+"""The share of a drawing's width that the words of a bound take."""
 
 LONGEST = 48
 """How many characters a label may have."""
@@ -215,6 +218,8 @@ class Histogram:
 
     def draw(self, figure: Figure) -> None:
         """Draw it."""
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.add_subplot()
         axes.hist(self.values, bins=30, color=HUES[0], alpha=0.55)
         mean = float(np.mean(self.values))
@@ -222,7 +227,10 @@ class Histogram:
         _beside(axes, mean, "mean", left=any(bound.value >= mean for bound in self.bounds))
         for bound in self.bounds:
             axes.axvline(bound.value, color=INK, linewidth=1.2, linestyle=(0, (5, 3)))
-            _beside(axes, bound.value, _short(bound.text), left=bound.value < mean, bold=True)
+            low, high = axes.get_xlim()
+            has_room = bound.value - low > ROOM * (high - low)
+            _beside(axes, bound.value, _short(bound.text), left=bound.value < mean and has_room, bold=True)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
         _finish(axes, self.name, "examples", (0, None))
 
 

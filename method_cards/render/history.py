@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from method_cards.judge import number
 from method_cards.render import words
-from method_cards.render.difference import key, other_rules
+from method_cards.render.difference import other_rules, paired
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -103,8 +103,9 @@ def _points(judged: Judged, result: CriterionResult, runs: Sequence[Record]) -> 
         verdict = run.by_id.get(judged.verdict.id)
         if verdict is None or verdict.outcome in MEANINGLESS:
             continue
-        found = next((item for item in verdict.criteria if key(item) == key(result) and item.interval), None)
-        if found is None:
+        same = paired(verdict.criteria, judged.verdict.criteria)
+        found = next((was for was, now in same if now is result), None)
+        if found is None or found.interval is None:
             continue
         is_other = run.subject.parameters_sha256 != judged.record.subject.parameters_sha256
         reasons = ["another model"] if is_other else []
@@ -179,7 +180,8 @@ def draw(course: Course) -> Markup:
             drawn = Markup().join([_bars(points, scale), *_marks(points, scale)])
             parts.append(Markup('<g class="{}">{}</g>').format(kind, drawn))
     return Markup(
-        '<svg class="mc-course" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}" aria-label="{text}">{body}</svg>'
+        '<svg class="mc-course" role="img" data-search-exclude="" viewBox="0 0 {w} {h}" width="{w}" height="{h}" '
+        'aria-label="{text}">{body}</svg>'
     ).format(w=width, h=HEIGHT, text=told(course), body=Markup().join(parts))
 
 

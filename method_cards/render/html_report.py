@@ -80,6 +80,7 @@ def html_report(views: Sequence[View], source: Source) -> str:
             level=_level,
             symbols=words.SYMBOLS,
             see=lambda _: "",
+            called=source.called,
             checks=(),
             links=None,
             adjusted=words.adjusted,

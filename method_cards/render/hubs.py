@@ -14,6 +14,7 @@ from method_cards.render.cards_index import cards_index
 from method_cards.render.needs import needs
 from method_cards.render.overview import Overview
 from method_cards.render.page import Links, render
+from method_cards.render.summary import check_title
 from method_cards.render.trust import Trust, trusts
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ class CheckRow:
 
     Attributes:
         entry: The check.
+        title: What it is called.
         claim: Its claim, or why it cannot be loaded.
         needs: What it needs besides test data and a model.
         trusts: The prescriptions whose criteria it decides.
     """
 
     entry: Entry
+    title: str
     claim: str
     needs: tuple[str, ...]
     trusts: tuple[Trust, ...]
@@ -83,7 +86,7 @@ class CheckRow:
 
 def hubs(source: Source) -> Iterator[tuple[str, str]]:
     """The path and the Markdown of each of these pages."""
-    yield "cards/index.md", cards_index(source)
+    yield from cards_index(source).items()
     shared = {"cards": source.cards, "views": source.views}
     checks = [(family, list(items)) for family, items in groupby(_checks(source), key=lambda row: row.entry.family)]
     for path, template, context in (
@@ -108,7 +111,7 @@ def _checks(source: Source) -> Iterator[CheckRow]:
         check = source.check(entry.id)
         shown = trusts(entry.id, source)
         if isinstance(check, str):
-            rows.append(CheckRow(entry, f"Cannot be loaded: {check}", (), shown))
+            rows.append(CheckRow(entry, entry.id, f"Cannot be loaded: {check}", (), shown))
         else:
-            rows.append(CheckRow(entry, check.page().claim, needs(check), shown))
+            rows.append(CheckRow(entry, check_title(check), check.page().claim, needs(check), shown))
     yield from sorted(rows, key=lambda row: (row.entry.family, row.rank))

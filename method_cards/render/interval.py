@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
@@ -10,11 +11,16 @@ from method_cards.judge import number
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from method_cards.verdict import CriterionResult
 
 WIDTH, HEIGHT = 380, 66
 LEFT, RIGHT = 14, WIDTH - 14
 MIDDLE = 30
+
+_ABBREVIATION = re.compile(r"\b(auc|hog|ssim)\b")
+"""What names of quantities abbreviate, which are in lower case."""
 
 _WORDS = {
     Outcome.PASSED: "the interval lies inside the bound",
@@ -42,9 +48,14 @@ def finding(result: CriterionResult) -> str:
 
 def label(result: CriterionResult) -> str:
     """The quantity that was bounded, for people."""
-    where = ", ".join(f"{key} {value}" for key, value in result.where.items())
-    name = result.measurement.replace("_", " ")
-    return f"{name} ({where})" if where else name
+    return of(result.measurement, result.where)
+
+
+def of(measurement: str, where: Mapping[str, object] | None = None) -> str:
+    """A quantity at a place of its breakdowns: ``membership AUC (attack loss)``."""
+    name = _ABBREVIATION.sub(lambda found: found[0].upper(), measurement.replace("_", " "))
+    place = ", ".join(f"{key} {value}" for key, value in (where or {}).items())
+    return f"{name} ({place})" if place else name
 
 
 def draw(result: CriterionResult, scale: tuple[float, float] | None = None) -> Markup:
@@ -61,7 +72,7 @@ def draw(result: CriterionResult, scale: tuple[float, float] | None = None) -> M
     text = escape(finding(result))
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     return Markup(  # noqa: S704  (numbers, and text that was escaped)
-        f'<svg class="mc-interval" role="img" {size} aria-label="{text}">{"".join(parts)}</svg>'
+        f'<svg class="mc-interval" role="img" data-search-exclude="" {size} aria-label="{text}">{"".join(parts)}</svg>'
     )
 
 

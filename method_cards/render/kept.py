@@ -52,9 +52,12 @@ def _view(project: Project, source: Source, subject: str, run: str) -> tuple[Vie
         )
     last = known.index(run) if run else len(paths) - 1
     kept = [records.read(path) for path in paths[max(0, last + 1 - RUNS) : last + 1]]
-    if not run:  # the newest is shown with the answers that were given since; a run that was asked for, as it was
-        kept[-1] = project.answered(kept[-1])
-    newest, path = kept[-1], paths[last]
+    if not run:  # the newest is shown with what people wrote since; a run that was asked for, as it was
+        kept.sort(key=lambda record: record.started)
+        kept[-1] = project.told(kept[-1])
+    newest = kept[-1]
+    assert newest.path is not None
+    path = newest.path
     judged = tuple(
         Judged(verdict, newest, path.parent, is_current=source.is_current(verdict.card, newest))
         for verdict in newest.verdicts

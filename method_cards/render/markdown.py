@@ -103,7 +103,11 @@ def metadata(text: object) -> str:
 
 
 def visible(text: str) -> str:
-    """The text without characters that nobody sees and that do something: control characters, and those that turn what follows around."""
+    """The text without characters that nobody sees and that do something: control characters, and those that turn what follows around.
+
+    It is one quick pass over a whole page, and leaves what a page needs, such as joiners and soft hyphens. `words.clean` takes more away:
+    a terminal also obeys escape sequences, and breaks lines where a browser does not.
+    """
     return _UNSEEN.sub("", text)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 if TYPE_CHECKING:
     from method_cards.check import Check
 
@@ -18,7 +16,7 @@ def needs(check: type[Check]) -> tuple[str, ...]:
     found = ["an explainer"] if "explainer" in check.model_fields else []
     try:
         splits = check().splits()
-    except ValidationError:  # a parameter must be given, so nothing is known before
+    except Exception:  # noqa: BLE001  (a parameter must be given, or another package's code fails: nothing is known before)
         splits = ()
     more = [split for split in splits if split not in USUAL]
     found += [f"data: {', '.join(more).replace('_', ' ')}"] if more else []

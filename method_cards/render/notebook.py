@@ -112,13 +112,13 @@ def write(project: Project, name: str, output: Path | None = None, *, execute: b
         folder = project.folder.as_posix()
     newest = records.latest(project.records) if project.records.is_dir() else {}
     if name in project.config.subjects:
-        found = project.answered(records.read(newest[name])) if name in newest else None
+        found = project.told(records.read(newest[name])) if name in newest else None
         notebook = subject_notebook(
             name, project.cards_of(name), record=found, answers=project.answers(name), project=folder
         )
     elif name in project.catalog:
         subjects = [subject for subject, config in project.config.subjects.items() if name in config.cards]
-        recorded = ((item, project.answered(records.read(newest[item]))) for item in subjects if item in newest)
+        recorded = ((item, project.told(records.read(newest[item]))) for item in subjects if item in newest)
         nothing = (next(iter(subjects), ""), None)
         chosen, found = next(((item, made) for item, made in recorded if made.of_card(name)), nothing)
         notebook = card_notebook(

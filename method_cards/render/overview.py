@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from method_cards import document
 from method_cards.render import words
 from method_cards.render.difference import baseline, difference, is_partial
 from method_cards.render.history import courses, standing
@@ -154,12 +153,12 @@ class Overview:
         return sum(item.verdict.is_must and item.verdict.outcome is Outcome.FAILED for item in self.items)
 
     @cached_property
-    def levels(self) -> tuple[tuple[Outcome, ...], list[tuple[str, list[int]]]]:
-        """The outcomes that occur, and for each level how often."""
-        table = Counter((item.verdict.level, item.verdict.outcome) for item in self.items)
-        outcomes = tuple(outcome for outcome in GRAVITY if outcome in self.view.outcomes)
+    def levels(self) -> list[tuple[str, list[Outcome]]]:
+        """What became of the prescriptions of each level."""
         levels = sorted({item.verdict.level for item in self.items}, key=_rank)
-        return outcomes, [(level, [table[level, outcome] for outcome in outcomes]) for level in levels]
+        return [
+            (level, [item.verdict.outcome for item in self.items if item.verdict.level == level]) for level in levels
+        ]
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -185,9 +184,9 @@ class Overview:
 
     @cached_property
     def waived(self) -> tuple[Item, ...]:
-        """Verdicts with a waiver, expired ones first."""
-        found = [item for item in self.items if item.verdict.waiver is not None]
-        return tuple(sorted(found, key=lambda item: (not item.verdict.waiver_expired, _expiry(item.verdict))))
+        """Verdicts with a waiver; those that have expired, and those that will soon, first."""
+        found = [(item.verdict.waiver.expires, item) for item in self.items if item.verdict.waiver is not None]
+        return tuple(item for _, item in sorted(found, key=lambda pair: pair[0]))
 
     @cached_property
     def idle(self) -> tuple[Item, ...]:
@@ -201,7 +200,7 @@ class Overview:
             most: How many of them; all where left out.
             brief: Whether each takes one line.
         """
-        lines = ["subjects:", f"  {_key(self.record.subject.id)}:", "    answers:"]
+        lines = ["subjects:", f"  {document.to_key(self.record.subject.id)}:", "    answers:"]
         for item in self.unanswered[:most]:
             if brief:
                 lines.append(f'      {item.verdict.id}: {{answer: "", by: "", on: YYYY-MM-DD, evidence: ""}}')
@@ -300,13 +299,3 @@ class Overview:
 def _rank(level: str) -> tuple[int, str]:
     """Levels in their order; what no card may say, but a record does, comes last."""
     return LEVELS.index(level) if level in LEVELS else len(LEVELS), level
-
-
-def _expiry(verdict: Verdict) -> object:
-    assert verdict.waiver is not None
-    return verdict.waiver.expires
-
-
-def _key(name: str) -> str:
-    """A subject's name as a key of YAML."""
-    return name if name.replace("-", "").replace("_", "").isalpha() else json.dumps(name)

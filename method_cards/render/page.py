@@ -51,8 +51,13 @@ def measured(result: CriterionResult) -> Markup:
     assert result.interval is not None
     found, _, rest = words.measured(result.interval, result.unit).partition(",")
     return Markup("{} is <strong>{}</strong>,{}. Allowed: {}.").format(
-        words.capital(interval.label(result)), found, rest, result.bound
+        words.capital(interval.label(result)), found, rest, unbroken(result.bound)
     )
+
+
+def unbroken(bound: str) -> str:
+    """A bound whose sign is never parted from its number."""
+    return bound.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def bare(outcome: Outcome) -> Markup:
@@ -206,6 +211,7 @@ def environment() -> jinja2.Environment:
         "code": markdown.code,
         "html": html,
         "words": spoken,
+        "procedure": words.procedure,
         "heading": heading,
         "compact": words.value,
         "number": number,
@@ -214,6 +220,7 @@ def environment() -> jinja2.Environment:
         "in_short": percent_in_short,
         "share": share,
         "probability": probability,
+        "unbroken": unbroken,
         "duration": words.duration,
         "quoted": lambda text: Markup(json.dumps(markdown.metadata(text), ensure_ascii=False)),  # noqa: S704
     }

@@ -32,7 +32,7 @@ def rate(found: IntervalData, promised: float, name: str) -> Markup:
     )
     text = f"{name}: {found.estimate:.0%}, {found.confidence:.0%} interval {found.low:.0%} to {found.high:.0%}; promised {promised:.0%}"
     return Markup(
-        '<svg class="mc-rate" role="img" viewBox="0 0 {w} 14" width="{w}" height="14"><title>{text}</title>'
+        '<svg class="mc-rate" role="img" data-search-exclude="" viewBox="0 0 {w} 14" width="{w}" height="14"><title>{text}</title>'
         '<path class="mc-scale" d="M{p} 7H{e}M{p} 4v6M{e} 4v6"/><path class="mc-bound" d="M{line} 0V14"/>'
         '<path class="mc-bar" d="M{low} 7H{high}"/><circle class="mc-mark" cx="{middle}" cy="7" r="2.8"/></svg>'
     ).format(w=RATE, p=PAD, e=RATE - PAD, text=text, line=line, low=low, high=high, middle=middle)
@@ -63,7 +63,7 @@ class Scale:
         )
         start, end = self._x(self._low), self._x(self._high)
         return Markup(
-            '<svg class="mc-strip" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}"><title>{text}</title>'
+            '<svg class="mc-strip" role="img" data-search-exclude="" viewBox="0 0 {w} {h}" width="{w}" height="{h}"><title>{text}</title>'
             '<rect class="mc-allowed" x="{start}" y="0" width="{width}" height="{h}"/>{bounds}<path class="mc-tick" d="{ticks}"/></svg>'
         ).format(w=WIDTH, h=HEIGHT, text=text, start=start, width=round(end - start, 1), bounds=bounds, ticks=ticks)
 
@@ -83,7 +83,7 @@ class Scale:
             for value, x, kind in marks
         ]
         return Markup(
-            '<svg class="mc-strip" aria-hidden="true" viewBox="0 0 {w} 14" width="{w}" height="14">{}</svg>'
+            '<svg class="mc-strip" aria-hidden="true" data-search-exclude="" viewBox="0 0 {w} 14" width="{w}" height="14">{}</svg>'
         ).format(Markup().join(parts), w=WIDTH)
 
     def _x(self, value: float) -> float:
@@ -100,7 +100,7 @@ def roc(found: Roc, text: str) -> Markup:
     path = "M" + "L".join(f"{x} {y}" for x, y in (at(*point) for point in found.points))
     x, y = at(*found.at_bound)
     return Markup(
-        '<svg class="mc-roc" role="img" viewBox="0 0 {w} {h}" width="{w}" height="{h}"><title>{text}</title>'
+        '<svg class="mc-roc" role="img" data-search-exclude="" viewBox="0 0 {w} {h}" width="{w}" height="{h}"><title>{text}</title>'
         '<path class="mc-scale" d="M{l} 5V{b}H{r}"/><path class="mc-bound" d="M{l} {b}L{r} 5"/><path class="mc-bar" d="{path}"/>'
         '<circle class="mc-mark" cx="{x}" cy="{y}" r="4"/>'
         '<text class="mc-hint" x="{l}" y="{t}">0</text><text class="mc-hint" x="{m}" y="{t}" text-anchor="middle">false alarms</text>'

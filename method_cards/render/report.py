@@ -251,7 +251,7 @@ def _drawn(writer: Writer, result: CriterionResult, confidence: float) -> list[R
     rows.add_row("allowed", Text(drawing.allowed, style="green"))
     rows.add_row("measured", Text(drawing.measured, style=STYLES[result.outcome]))
     rows.add_row("", Text(drawing.scale, style="dim"))
-    method = "" if result.interval.method == "exact" else f" ({result.interval.method})"
+    method = "" if result.interval.method == "exact" else f" ({words.procedure(result.interval.method)})"
     said = f"{label(result)}: {words.measured(result.interval, result.unit)}{method}; the bound is {result.bound}."
     parts: list[RenderableType] = [writer.text(said), rows]
     if result.source:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from method_cards.render.source import Judged
     from method_cards.verdict import CriterionResult, Verdict
 
+NBSP = "\N{NO-BREAK SPACE}"
+
 FIGURES = "assets/figures"
 """The folder for pictures, within the site."""
 
@@ -239,8 +241,8 @@ class Results:
 
 STATES = {
     Outcome.PASSED: "Holds",
-    Outcome.FAILED: "Does not hold",
-    Outcome.INCONCLUSIVE: "Not certain",
+    Outcome.FAILED: "Not true here",
+    Outcome.INCONCLUSIVE: "Not decided",
     Outcome.ERRORED: "Not measured",
 }
 """What became of a claim."""
@@ -265,7 +267,7 @@ def headline(verdict: Verdict) -> str:
     said = f"{STATES[first.outcome]}: {first.claim}"
     if first.interval is not None:
         measured = words.measured(first.interval, first.unit)
-        said += f" {words.capital(label(first))} is {measured}; allowed: {first.bound}."
+        said += f" {words.capital(label(first))} is {measured}; allowed: {first.bound.replace(' ', NBSP)}."
     return said if len(results) == 1 else f"{said} (And {len(results) - 1} more.)"
 
 

@@ -123,7 +123,7 @@ def _result(record: Record, verdict: Verdict, rule: int, location: Data) -> Data
         "properties": {"outcome": verdict.outcome.value, "level": verdict.level, "criteria": list(_numbers(verdict))},
     }
     if verdict.waiver is not None:
-        state = "rejected" if verdict.waiver_expired else "accepted"
+        state = "rejected" if verdict.waiver.has_expired else "accepted"
         text = words.clean(words.waived(verdict))
         result["suppressions"] = [{"kind": "external", "status": state, "justification": text}]
     return result

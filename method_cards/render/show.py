@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
 
+from method_cards.errors import InputError
 from method_cards.render import words
 from method_cards.render.parameters import parameters
 from method_cards.render.sources import besides, works
@@ -43,7 +44,11 @@ def print_list(catalog: Catalog, registry: Registry, console: Console) -> None:
     writer.blank()
     checks = []
     for entry in registry:
-        check = entry.load()
+        try:
+            check = entry.load()
+        except InputError as error:
+            checks.append((entry.id, str(error), "", "unusable"))
+            continue
         cost = one_line(check.page().sections.get("Cost", ""))
         using = list(users(catalog, entry.id))
         done = sum(

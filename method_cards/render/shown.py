@@ -17,7 +17,7 @@ from method_cards.errors import InputError
 from method_cards.render import interval, words
 from method_cards.render.cells import harmless
 from method_cards.render.charts import charts
-from method_cards.render.figures import Drawer
+from method_cards.render.figures import Drawer, Drawn
 from method_cards.render.pictures import sheet
 from method_cards.verdict import Outcome
 
@@ -52,6 +52,12 @@ _SVG = {
 }
 """The site's style sheet is not there in a notebook, so each stroke brings its own style."""
 
+_KEY = re.compile(r"^([a-z]+)(\d{4})[a-z]+(?=[,:]|$)")
+"""The key of a work, as a record keeps it: ``adebayo2018sanity``."""
+
+_GROUND = re.compile(r'<style>.*?</style><rect class="g"[^>]*/>', re.DOTALL)
+"""What makes a file of a drawing light or dark."""
+
 
 def record_html(record: Record) -> Markup:
     """What a run found: the counts, then each verdict, the ones that ask for attention first and open, the others folded."""
@@ -74,9 +80,7 @@ def verdict_html(verdict: Verdict) -> Markup:
 
 def criterion_html(result: CriterionResult) -> Markup:
     """What became of one criterion."""
-    return Markup('<table style="border-collapse:collapse"><tbody>{}</tbody></table>').format(
-        _criterion(result, is_gate=False)
-    )
+    return _criterion(result, is_gate=False)
 
 
 def pictures_html(pictures: Pictures) -> Markup:
@@ -131,27 +135,36 @@ def _folded(verdict: Verdict, evidence: Markup) -> Markup:
 
 def _details(verdict: Verdict, evidence: Markup) -> Markup:
     said = [verdict.question] if verdict.question and verdict.answer is None else []
-    said += [verdict.reason, *([words.waived(verdict)] if verdict.waiver is not None else [])]
+    first = words.decisive(verdict)
+    said += [] if any(result.reason == verdict.reason for result in first) else [verdict.reason]  # it is told below
+    said += [words.waived(verdict)] if verdict.waiver is not None else []
     if verdict.answer is not None:
         said.append(f"Evidence: {verdict.answer.evidence}")
-    results = (*verdict.gates, *verdict.criteria)
+    results = [*first, *(result for result in (*verdict.criteria, *verdict.gates) if result not in first)]
     rows = Markup().join(_criterion(result, is_gate=result in verdict.gates) for result in results)
-    table = Markup('<table style="border-collapse:collapse"><tbody>{}</tbody></table>').format(rows)
-    text = Markup('<p style="margin:.5em 0">{}</p>').format(Markup("<br>").join(map(harmless, said)))
-    return text + (table if results else Markup()) + evidence
+    text = (
+        Markup('<p style="margin:.5em 0">{}</p>').format(Markup("<br>").join(map(harmless, said))) if said else Markup()
+    )
+    return text + rows + evidence
 
 
 def _criterion(result: CriterionResult, *, is_gate: bool) -> Markup:
-    left = "text-align:left;vertical-align:top;padding:.3em 1em .3em 0;min-width:20em"
     measured, limit = numbers(result)
     kind = ", a condition of this run" if is_gate else ""
     outcome = f"{words.SYMBOLS[result.outcome]} {words.word(result.outcome)}{kind}:"
-    source = f"; its source: {shorten(result.source, MOST_CHARACTERS, placeholder=' …')}" if result.source else ""
-    said = map(harmless, (outcome, result.claim, measured, f"bound {limit}{source}"))
+    source = shorten(_KEY.sub(_work, result.source), MOST_CHARACTERS, placeholder=" …")
+    limit += f"; the bound comes from: {source}" if source else ""
+    said = map(harmless, (outcome, result.claim, measured, f"allowed {limit}"))
     text = Markup("<b>{}</b> {}<br><small>{}<br>{}</small>").format(*said)
-    return Markup('<tr><td style="{s}">{t}</td><td style="{s}">{d}</td></tr>').format(
-        s=left, t=text, d=_styled(interval.draw(result))
+    beside = "display:inline-block;vertical-align:top;width:27em;max-width:100%;margin:.3em 1em .3em 0"
+    return Markup('<div><div style="{s}">{t}</div><div style="{s}">{d}</div></div>').format(
+        s=beside, t=text, d=_unseen(_styled(interval.draw(result)))
     )
+
+
+def _work(key: re.Match[str]) -> str:
+    """A work by its author and year, which its key in the bibliography begins with."""
+    return f"{key[1].capitalize()} {key[2]}"
 
 
 def _evidence(record: Record, verdict: Verdict, drawn: set[int]) -> Markup:
@@ -171,17 +184,32 @@ def _charts(execution: Execution, verdict: Verdict) -> Markup:
     draw = Drawer()
     results = (*verdict.criteria, *(gate for gate in verdict.gates if gate.outcome is not Outcome.PASSED))
     picture = Markup(
-        '<figure style="margin:1em 0"><img alt="{finding}" style="width:40em;max-width:100%" src="data:image/svg+xml;base64,{data}">'
-        "<figcaption>{finding}. <small>{note}</small></figcaption></figure>"
+        '<figure style="margin:1em 0">{drawing}<figcaption>{finding}. <small>{note}</small></figcaption></figure>'
     )
     return Markup().join(
         picture.format(
-            finding=harmless(chart.finding),
+            finding=harmless(words.capital(chart.finding)),
             note=harmless(chart.note),
-            data=base64.b64encode(draw(chart.drawing).svg).decode(),
+            drawing=_inline(draw(chart.drawing), harmless(chart.finding)),
         )
         for chart in charts(execution, results, with_histograms=verdict.outcome in words.TROUBLE)
     )
+
+
+def _inline(drawn: Drawn, finding: str) -> Markup:
+    """A drawing within the page: in its text colour and on its ground, which are the notebook's and not the browser's."""
+    svg = _GROUND.sub("", drawn.svg.decode(), count=1)
+    svg = re.sub(r' color="[^"]*"', "", svg, count=1)
+    svg = re.sub(
+        r'(\bid="|\bhref="#|\burl\(#)', rf"\g<1>c{drawn.name.partition('.')[0]}-", svg
+    )  # ids are of the whole notebook
+    root = Markup('<svg role="img" aria-label="{}" style="width:560px;max-width:100%;height:auto"').format(finding)
+    return _unseen(Markup(svg.replace("<svg", str(root), 1)))  # noqa: S704  (drawn here; texts in it were escaped)
+
+
+def _unseen(drawing: Markup) -> Markup:
+    """A drawing whose numbers are not seen where its elements are taken away: a notebook that is not trusted keeps only the text."""
+    return Markup('<div style="font-size:0">{}</div>').format(drawing)
 
 
 def _pictures(record: Record, execution: Execution) -> Markup:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from method_cards.verdict import Outcome, Verdict
 
 
+MOST_CELLS = 80
+"""So many results are named on a card's page: a line of its table for each prescription, a column for each subject."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Everything that pages show.
@@ -57,7 +61,10 @@ class Source:
     def views(self) -> tuple[View, ...]:
         """Each subject with what was decided about it, by name."""
         runs: dict[str, list[tuple[Record, Path]]] = {}
-        for kept, folder in sorted(self.records, key=lambda pair: pair[0].started, reverse=True):
+        oldest_first = sorted(
+            self.records, key=lambda pair: pair[0].started
+        )  # of one moment, in the order of their ids
+        for kept, folder in reversed(oldest_first):
             runs.setdefault(kept.subject.id, []).append((kept, folder))
         return tuple(self._view(runs[subject]) for subject in sorted(runs))
 
@@ -90,13 +97,45 @@ class Source:
         """Whether a card is still as it was when a run applied it."""
         return card in self.catalog and kept.cards.get(card) == self.catalog.get(card).document.sha256
 
+    def place(self, verdict: Verdict, subject: str) -> tuple[str, str]:
+        """The page, and the place on it, that names a result: the card's, or that of the card's results on one subject."""
+        page = f"cards/{verdict.card}/on-{subject}.md" if verdict.card in self.crowded else f"cards/{verdict.card}.md"
+        return page, f"{verdict.prescription}--{subject}"
+
+    @cached_property
+    def crowded(self) -> frozenset[str]:
+        """Cards with more results than their page can name."""
+        cells = {
+            loaded.card.id: len(loaded.card.prescriptions)
+            * sum(bool(view.of_card(loaded.card.id)) for view in self.views)
+            for loaded in self.cards
+        }
+        return frozenset(card for card, number in cells.items() if number > MOST_CELLS)
+
+    def called(self, verdict: Verdict) -> str:
+        """What the prescription of a verdict is called; the words of its id where the card has it no longer."""
+        words = verdict.prescription.replace("-", " ").capitalize()
+        return self._headings.get(verdict.id, words)
+
+    @cached_property
+    def _headings(self) -> dict[str, str]:
+        return {
+            f"{loaded.card.id}/{item.id}": item.heading for loaded in self.cards for item in loaded.card.prescriptions
+        }
+
     def check(self, check: str) -> type[Check] | str:
         """The class of a check, or why it cannot be had."""
         if check not in self._checks:
             try:
-                self._checks[check] = self.registry.get(check).load()
+                found = self.registry.get(check).load()
+                found.model_json_schema()
+                self._checks[check] = found
             except InputError as error:
                 self._checks[check] = str(error)
+            except Exception as error:  # noqa: BLE001  (what another package's check does costs its own page and no other)
+                self._checks[check] = (
+                    f"{self.registry.get(check)}: its parameters cannot be described: {type(error).__name__}: {error}"
+                )
         return self._checks[check]
 
     def calibration(self, loaded: LoadedCard, slug: str) -> Rates:
@@ -216,7 +255,7 @@ def source_from(
     cache: Path | None = None,
     directory_urls: bool = False,
     written: frozenset[str] = frozenset(),
-    answered: Callable[[Record], Record] = lambda kept: kept,
+    told: Callable[[Record], Record] = lambda kept: kept,
 ) -> Source:
     """Gather what pages show from folders.
 
@@ -228,7 +267,7 @@ def source_from(
         cache: The folder that keeps drawings.
         directory_urls: Whether the site generator serves ``cards/x.md`` as ``cards/x/``.
         written: Pages that people wrote, which generated ones may link to.
-        answered: Adds to a record the answers that were given since its run.
+        told: Adds to a record the answers and waivers that people wrote since its run.
 
     Raises:
         InputError: A card or a record is wrong.
@@ -237,7 +276,7 @@ def source_from(
     return Source(
         catalog=Catalog.installed(cards) if catalog is None else catalog,
         registry=Registry.installed() if registry is None else registry,
-        records=tuple((answered(record.read(path)), path.parent) for path in _recent(kept)),
+        records=tuple((told(record.read(path)), path.parent) for path in _recent(kept)),
         cache=cache,
         directory_urls=directory_urls,
         written=written,

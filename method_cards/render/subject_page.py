@@ -50,17 +50,19 @@ def subject_page(view: View, source: Source) -> str:
     links = Links(f"subjects/{record.subject.id}.md", directory_urls=source.directory_urls)
 
     def see(verdict: Verdict) -> str:
-        """The place of a verdict on its card's page; empty where the card is gone."""
+        """The place of a verdict on the pages of its card; empty where the card is gone."""
         if verdict.card not in source.catalog:
             return ""
-        return links.page(f"cards/{verdict.card}.md", f"{verdict.prescription}--{record.subject.id}")
+        return links.page(*source.place(verdict, record.subject.id))
 
     return render(
         "subject.md.jinja",
         overview=overview,
         see=see,
+        called=source.called,
         most=next(size for size in SIZES if len(overview.items) <= size.verdicts),
         summary=words.adjusted(record),
+        again=words.whole_rerun(record),
         checks=source.registry.ids,
         alpha=1 - record.confidence,
         links=links,

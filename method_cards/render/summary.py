@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from method_cards import calibration
+from method_cards.errors import InputError
 from method_cards.render import words
 from method_cards.render.needs import needs
 
@@ -25,7 +25,7 @@ def listing(catalog: Catalog, registry: Registry) -> Data:
     """All cards and checks."""
     return {
         "cards": [card_summary(loaded) for loaded in catalog],
-        "checks": [check_summary(entry, catalog) for entry in registry],
+        "checks": [_check_or_cause(entry, catalog) for entry in registry],
     }
 
 
@@ -48,6 +48,14 @@ def card_summary(loaded: LoadedCard) -> Data:
         "path": str(loaded.document.path),
         "prescriptions": [_prescription(loaded, prescription) for prescription in card.prescriptions],
     }
+
+
+def _check_or_cause(entry: Entry, catalog: Catalog) -> Data:
+    """A check; of one that cannot be used, why that is."""
+    try:
+        return check_summary(entry, catalog)
+    except InputError as error:
+        return {"id": entry.id, "family": entry.family, "distribution": entry.distribution, "error": str(error)}
 
 
 def check_summary(entry: Entry, catalog: Catalog) -> Data:
@@ -94,7 +102,7 @@ def users(catalog: Catalog, check: str) -> Iterator[tuple[LoadedCard, Prescripti
 
 def check_title(check: type[Check]) -> str:
     """The name of a check for people: ``Parameter randomization``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", check.__name__).capitalize()
+    return check.title or check.id.partition("/")[2].replace("-", " ").capitalize()
 
 
 def card_cost(loaded: LoadedCard) -> str:

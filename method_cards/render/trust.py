@@ -96,6 +96,11 @@ class Trust:
         return f"{self.loaded.card.id}/{self.slug}"
 
     @property
+    def heading(self) -> str:
+        """What the prescription is called."""
+        return next(item.heading for item in self.loaded.card.prescriptions if item.id == self.slug)
+
+    @property
     def anchor(self) -> str:
         """The place on the check's page."""
         return f"on-{self.loaded.card.id}--{self.slug}"
@@ -181,7 +186,7 @@ class Trust:
         drawn = []
         for one in rocs(self.rates.found, self.binding):
             alarms, detected = one.at_bound
-            name = one.measurement.replace("_", " ")
+            name = interval.of(one.measurement)
             text = (
                 f"As the bound on {name} moves: area under the curve {one.area:.3f}, from {one.defects} runs with the defect and "
                 f"{one.sound} without it. At the bound of the card (the mark) it finds {detected:.0%} and fails {alarms:.0%} of sound ones."

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from method_cards import calibration
 from method_cards.judge import number, roughly
-from method_cards.render.interval import label
+from method_cards.record import PARTIAL, Asked
+from method_cards.render.interval import label, of
 from method_cards.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -67,6 +68,19 @@ def measured(interval: IntervalData, unit: str = "") -> str:
     if interval.method == "exact":
         return f"{value}, an exact quantity"
     return f"{value}, {interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}, n = {interval.n:,}"
+
+
+PROCEDURES = {
+    "clopper-pearson": "Clopper-Pearson",
+    "delong": "DeLong",
+    "hoeffding": "Hoeffding",
+    "empirical-bernstein": "empirical Bernstein",
+}
+
+
+def procedure(method: str) -> str:
+    """How an interval was computed, as the literature writes it."""
+    return PROCEDURES.get(method, method.replace("-", " "))
 
 
 def counted(verdicts: Iterable[Verdict]) -> str:
@@ -184,8 +198,32 @@ def rerun(record: Record, verdict: Verdict) -> str:
     needed = samples_needed(verdict) if verdict.outcome is Outcome.INCONCLUSIVE else None
     if needed is not None and (found is None or all(split.size >= needed for split in found.splits)):
         samples = needed
+    asked = record.asked or Asked()
+    card = ["--card", verdict.card] if asked.cards else []  # one that the subject may not name
     more = ["--samples", str(samples)] if samples is not None else []
-    return command("run", record.subject.id, "--only", verdict.id, "--seed", str(record.seed), *more)
+    more += _each("--check", asked.checks)
+    return command("run", record.subject.id, *card, "--only", verdict.id, "--seed", str(record.seed), *more)
+
+
+TIME_LIMIT = 3600.0
+"""Seconds that a check may take where `run` is told nothing."""
+
+
+def whole_rerun(record: Record) -> str:
+    """The command that repeats a run, with every option that decides what is measured."""
+    asked = record.asked or Asked(cards=tuple(record.cards) if PARTIAL in record.id else (), time_limit=TIME_LIMIT)
+    options = [*_each("--card", asked.cards), *_each("--only", asked.only), *_each("--check", asked.checks)]
+    options += ["--seed", str(record.seed)]
+    options += ["--samples", str(asked.samples)] if asked.samples is not None else []
+    options += ["--device", record.device.partition(":")[0]]
+    options += ["--block", str(record.block)] if record.block else []
+    options += ["--exhaustive"] if asked.exhaustive else []
+    options += [] if asked.time_limit == TIME_LIMIT else ["--time-limit", f"{asked.time_limit or 0:g}"]
+    return command("run", record.subject.id, *options)
+
+
+def _each(option: str, values: Iterable[str]) -> list[str]:
+    return [word for value in values for word in (option, value)]
 
 
 def samples_needed(verdict: Verdict) -> int | None:
@@ -226,8 +264,7 @@ def bound(criterion: Criterion) -> str:
 
 def quantity(criterion: Criterion) -> str:
     """What a criterion bounds: ``similarity (stage 1)``."""
-    where = ", ".join(f"{key} {value}" for key, value in criterion.where.items())
-    return criterion.measurement.replace("_", " ") + (f" ({where})" if where else "")
+    return of(criterion.measurement, criterion.where)
 
 
 def source(criterion: Criterion, references: Mapping[str, Reference]) -> str:
@@ -265,7 +302,7 @@ def waived(verdict: Verdict) -> str:
     if waiver is None:
         return ""
     by = f" by {waiver.approved_by}" if waiver.approved_by else ""
-    state = f"waiver expired on {waiver.expires}" if verdict.waiver_expired else f"waived{by} until {waiver.expires}"
+    state = f"the waiver expired on {waiver.expires}" if waiver.has_expired else f"waived{by} until {waiver.expires}"
     return f"{state}: {waiver.reason}"
 
 
@@ -293,7 +330,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    parts = (f"{hours} h", f"{minutes} min") if hours else (f"{minutes} min", f"{rest} s")
+    return " ".join(part for part in parts if not part.startswith("0 "))
 
 
 def value(something: Any) -> str:

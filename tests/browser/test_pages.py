@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from markdown import Markdown
 from PIL import Image
 
+from method_cards.render import cards_index
 from tests.browser.visit import MARKS, Visit
+from tests.render import sample
+from tests.render.test_site import many
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -23,6 +27,8 @@ PAGES = (
     "subjects/digits-guided.html",
     "checks/attribution/sample-randomization.html",
 )
+
+ASSETS = Path(cards_index.__file__).parent / "assets"
 
 pytestmark = MARKS
 
@@ -63,7 +69,9 @@ def test_formulas_are_drawn(site: str, browser: Browser) -> None:
             visit.page.goto(site + path, wait_until="networkidle")
             marked = visit.page.locator(".arithmatex").count()
             assert marked > 0
-            assert visit.page.locator(".arithmatex .katex").count() == marked
+            visit.page.wait_for_function(
+                f"document.querySelectorAll('.arithmatex .katex').length === {marked}", timeout=10_000
+            )
             assert visit.page.locator(".katex-error").count() == 0
 
 
@@ -173,6 +181,27 @@ def test_cards_are_chosen_without_a_server(built: Path, browser: Browser) -> Non
     assert page.locator("ul.mc-cards > li:visible").count() == page.locator("ul.mc-cards > li").count() > 1
     assert not page.locator("form.mc-filters").is_visible()
     context.close()
+
+
+def test_the_terse_list_is_chosen_from_too(tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where names stand under what became of them, a filter hides the verdicts and families of which nothing is left."""
+    monkeypatch.setattr(cards_index, "MOST", 0)
+    made = Markdown(extensions=["meta", "attr_list"]).convert(
+        cards_index.cards_index(many(sample.source(tmp_path), 5))["cards/index.md"]
+    )
+    script = (ASSETS / "method-cards.js").read_text(encoding="utf-8")
+    with Visit(browser) as visit:
+        page = visit.page
+        page.set_content(f"<article>{made}</article><script>{script}</script>")
+        names = page.locator("ul.mc-terse > li:visible")
+        everything = names.count()
+        assert page.get_by_text("not run", exact=True).filter(visible=True).count() > 1
+        page.get_by_label("Search").fill("failed")
+        assert names.all_inner_texts() == ["Saliency maps that depend on the model"]
+        assert page.locator("h2:visible").count() == 1
+        assert page.locator("p.mc-verdict:visible").all_inner_texts() == ["failed"]
+        page.get_by_label("Search").fill("")
+        assert names.count() == everything > 1
 
 
 def test_the_board_leads_to_the_gravest_verdict(site: str, browser: Browser) -> None:

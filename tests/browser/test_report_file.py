@@ -67,6 +67,6 @@ def test_the_file_is_readable_without_its_style(files: dict[str, Path], browser:
     page.goto(files["good"].as_uri())
     page.evaluate("document.querySelectorAll('style, svg').forEach(element => element.remove())")
     shown = page.locator("main").inner_text().replace("\N{NO-BREAK SPACE}", " ")
-    for part in ("✗ failed", "! errored", "⊘ invalid", "95% interval", "the bound is ≤ 0.2", "n = 256"):
+    for part in ("✗ failed", "! errored", "⊘ invalid", "95% interval", "allowed: ≤ 0.2", "n = 256"):
         assert part in shown
     context.close()

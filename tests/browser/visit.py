@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Request
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -59,7 +59,7 @@ class Visit:
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+        self.page.on("requestfailed", self._failed)
         self.page.on(
             "response",
             lambda found: self.complaints.append(f"{found.status} {found.url}") if found.status >= 400 else None,
@@ -69,6 +69,10 @@ class Visit:
             lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None,
         )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _failed(self, request: Request) -> None:
+        if "ERR_ABORTED" not in (request.failure or ""):  # the visit went on before it had come
+            self.complaints.append(f"failed: {request.url}")
 
     def __enter__(self) -> Self:
         return self

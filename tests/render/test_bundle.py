@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from method_cards import record as records
 from method_cards.catalog import LoadedCard
 from method_cards.measurement import Measurement, Pictures, Quantity
-from method_cards.record import PicturesData, Record
+from method_cards.record import Execution, PicturesData, Record, SeriesData
 from method_cards.render.citations import Citations
 from method_cards.verdict import Outcome
 from tests.render.test_notebook import HOSTILE, Elements
@@ -61,6 +62,62 @@ def test_one_verdict_is_not_folded(every_outcome: Record) -> None:
     only = every_outcome.model_copy(update={"verdicts": every_outcome.verdicts[:1]})
     assert every_outcome.verdicts[0].outcome is Outcome.PASSED
     assert "<details" not in shown(only)["text/html"]
+
+
+class Drawings(HTMLParser):
+    """The text within drawings, and whether each drawing is told apart from the page by its size of type alone."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[tuple[str, dict[str, str | None]]] = []
+        self.ids: list[str] = []
+        self.used: list[str] = []
+        self.drawings: list[bool] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.ids += [value for value in [found.get("id")] if value]
+        self.used += re.findall(r'(?:href="|url\()#([^")]+)', self.get_starttag_text() or "")
+        if tag == "svg":
+            outside = self.open[-1][1].get("style") == "font-size:0"
+            self.drawings.append(outside and ("font-size" in found or "font:" in (found.get("style") or "")))
+            assert found["role"] == "img"
+            assert found["aria-label"]
+        if tag not in ("br", "img"):
+            self.open.append((tag, found))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in ("br", "img"):
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open.pop()
+
+
+def test_drawings_are_in_the_colours_of_the_notebook(every_outcome: Record) -> None:
+    """Charts stand in the page and take its colour, not the browser's; two of them share no id; and where a notebook that is not trusted
+    loses the elements of a drawing and keeps their text, that text has no size."""
+
+    def measured(highest: float) -> Execution:
+        name = every_outcome.verdicts[1].criteria[0].measurement
+        curve = [
+            SeriesData(name=name, kind="mean", range=(0, 1), by={"stage": stage}, values=(0.1, highest / (1 + stage)))
+            for stage in range(4)
+        ]
+        return every_outcome.executions[0].model_copy(update={"measurements": tuple(curve)})
+
+    verdicts = tuple(every_outcome.verdicts[1].model_copy(update={"execution": number}) for number in range(2))
+    update = {"executions": (measured(0.8), measured(0.9)), "verdicts": verdicts}
+    html = shown(every_outcome.model_copy(update=update))["text/html"]
+    found = Drawings(html)
+    assert len(found.drawings) == 4, "an interval and a curve for each verdict"
+    assert all(found.drawings)
+    assert len(set(found.ids)) == len(found.ids) > 4
+    assert set(found.used) <= set(found.ids)
+    assert "prefers-color-scheme" not in html
+    assert 'stroke="currentColor"' in html
 
 
 def test_a_record_shows_its_pictures(every_outcome: Record, tmp_path: Path) -> None:

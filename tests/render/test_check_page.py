@@ -508,7 +508,7 @@ def test_checks_are_sorted_by_what_is_known(bundled: Source) -> None:
     family = page[page.index("{ #family-memorization }") : page.index("{ #family-privacy }")]
     lows = []
     for item in re.findall(r"<li>.*?</li>", family, flags=re.DOTALL):
-        (check,) = re.findall(r">(memorization/[a-z-]+)</a>", item)
+        (check,) = re.findall(r">(memorization/[a-z-]+)</span>", item)
         found = [one.rates.found for one in trusts(check, bundled) if one.is_known and one.rates.found is not None]
         worst = min(((one.detection.estimate, one.detection.low) for one in found), default=(0, 0))
         shown = re.findall(r"detection</span>.*?\((\d+) to \d+%\)", item)

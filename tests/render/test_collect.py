@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,37 @@ def test_pages_show_an_answer_without_a_new_run(toy: Project, tmp_path: Path) ->
     ((as_it_was, _),) = kept.views(again(toy), ["toy"], newest.record.id)[1]
     outcomes = [view.record.verdicts[1].outcome for view in (newest, as_it_was)]
     assert outcomes == [Outcome.ANSWERED, Outcome.UNANSWERED]
+
+
+def test_of_two_who_collect_at_once_none_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one has written between the other's reading and writing stays."""
+    loaded = project(tmp_path, WANTED)
+    questions = (FIRST, "toy-card/asked")
+    paths = [filled(loaded, full).rename(tmp_path / f"{full.partition('/')[2]}.ipynb") for full in questions]
+    read_at_once = answers.read
+
+    def slowly(folder: Path) -> Any:
+        found = read_at_once(folder)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(answers, "read", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda path: collect(loaded, path), paths))
+    assert set(read_at_once(tmp_path)[0]["toy"]) == {*questions}
+
+
+def test_one_who_waits_too_long_is_told(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that is not given back, and one that cannot be made, are told with their path."""
+    path = filled(toy)
+    monkeypatch.setattr(answers, "PATIENCE", 0.1)
+    with answers.alone(toy.folder), pytest.raises(InputError, match="another process has been collecting"):
+        collect(toy, path)
+    (toy.folder / answers.LOCK).unlink(missing_ok=True)
+    (toy.folder / answers.LOCK).mkdir()
+    with pytest.raises(InputError, match="cannot be locked"):
+        collect(toy, path)
+    assert not (toy.folder / answers.FILE).exists()
 
 
 def test_collecting_twice_changes_nothing(toy: Project) -> None:
@@ -385,10 +418,11 @@ def test_what_is_not_as_it_must_be_is_refused(name: str, toy: Project) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is not a notebook"),
-        (b"\x00\xff\x89PNG", "is not a notebook"),
-        (b"{", "is not a notebook"),
-        (b"[" * 100_000, "is not a notebook"),
+        (b"", "is not a notebook, since it is not JSON: it is empty; `method-cards notebook` writes one"),
+        (b"\x00\xff\x89PNG", "is not JSON: it is not text in UTF-8"),
+        (b'{"cells": [}', "is not JSON: nothing can be read from line 1, column 12 on"),
+        (b"[" * 100_000, "is not JSON: it is nested too deep"),
+        (b'{"nbformat": ' + b"1" * 5000 + b"}", "is not JSON: a number in it has thousands of digits"),
         (b"[]", "no list of cells"),
         (b'{"cells": [], "metadata": []}', "no list of cells"),
         (b'{"cells": [], "metadata": {}, "nbformat": 4}', "was not written by"),

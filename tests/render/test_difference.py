@@ -141,11 +141,34 @@ def test_a_partial_run_loses_nothing() -> None:
     assert [item.prescription for item in less.added] == ["c"]
 
 
+def test_two_bounds_on_one_quantity_are_told_apart() -> None:
+    """Of two criteria on the same part of the same quantity, each is compared with itself: by claim, else by kind of bound, else by order."""
+    low = criterion(PASSED, 0.2, 0.3, 0.4).model_copy(
+        update={"claim": "it is not nothing", "low_bound": 0.1, "high_bound": None, "bound": "≥ 0.1"}
+    )
+    high = criterion(PASSED, 0.2, 0.3, 0.4, bound=0.9)
+    reworded = low.model_copy(update={"claim": "it is more than nothing"})
+    before = run(1, [verdict("a", PASSED, low, high)])
+    for criteria in ((low, high), (high, low), (high, reworded), (reworded, high)):
+        found = difference(run(2, [verdict("a", PASSED, *criteria)]), before)
+        assert (found.same, found.moved) == (1, ())
+    raised = high.model_copy(update={"bound": "≤ 0.95", "high_bound": 0.95})
+    (change,) = difference(run(2, [verdict("a", PASSED, low, raised)]), before).moved
+    assert change.rules == ("the bound on similarity was ≤ 0.9, and is ≤ 0.95",)
+
+
+def test_a_condition_is_not_a_criterion() -> None:
+    """A condition of the run and a criterion on the same quantity are not compared with each other."""
+    gate, bounded = criterion(PASSED, 0.1, 0.2, 0.3, bound=0.6), criterion(PASSED, 0.1, 0.2, 0.3)
+    before, now = (run(day, [verdict("a", PASSED, bounded, gates=(gate,))]) for day in (1, 2))
+    assert difference(now, before).same == 1
+
+
 def test_a_waiver_that_expired_since_is_told() -> None:
     """An exception that held at the earlier run and holds no longer is a change of its own."""
     waiver = Waiver(prescription="toy/a", reason="until the retraining", expires=dt.date(2026, 3, 1))
     before = run(1, [simple("a", FAILED, 0.9, waiver=waiver)])
-    now = run(2, [simple("a", FAILED, 0.9, waiver=waiver, waiver_expired=True)])
+    now = run(2, [simple("a", FAILED, 0.9, waiver=waiver)])
     assert [item.prescription for item in difference(now, before).expired] == ["a"]
     assert not difference(now, before).is_empty
 

@@ -46,6 +46,15 @@ def test_runs_that_did_not_measure_leave_a_gap() -> None:
     assert found.runs == 5
 
 
+def test_two_bounds_on_one_quantity_have_a_course_each() -> None:
+    """Of two criteria on the same quantity, each goes on from its own."""
+    low = criterion(PASSED, 0.2, 0.3, 0.4).model_copy(update={"claim": "more", "low_bound": 0.1, "high_bound": None})
+    high = criterion(FAILED, 0.6, 0.7, 0.8)
+    runs = [run(1, [verdict("a", FAILED, low, high)]), run(2, [verdict("a", FAILED, high, low)])]
+    found = courses([judged(runs[-1])], runs)
+    assert [[point.interval.estimate for point in one.points] for one in found] == [[0.7, 0.7], [0.3, 0.3]]
+
+
 def test_another_model_and_another_check_are_marked() -> None:
     """Points that are not to be compared with the newest say why, and a line stands where the model changed."""
     runs = [

@@ -10,13 +10,15 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from method_cards import record
 from method_cards.cli import app
 from method_cards.errors import InputError
-from method_cards.project import Project
+from method_cards.project import FILE, Project, ProjectConfig
 from method_cards.render import kept
+from method_cards.render.junit import junit
 from tests.render import project as projects
 
 
@@ -93,6 +95,17 @@ def test_all_forms_can_be_written_at_once(project: Project, tmp_path: Path) -> N
     assert len(json.loads(done.stdout)["runs"]) == 2
 
 
+@pytest.mark.parametrize("path", ["-", "same.txt"])
+def test_two_forms_do_not_share_a_file(project: Project, path: str, tmp_path: Path) -> None:
+    """Two reports in one file, or both on standard output, would be neither: refused, and nothing is written."""
+    place = path if path == "-" else str(tmp_path / path)
+    done = report(project, "--html", place, "--junit", place)
+    assert isinstance(done.exception, InputError)
+    assert "--html and --junit would all go to " in str(done.exception)
+    assert done.stdout == ""
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_a_file_that_cannot_be_written_is_named(project: Project) -> None:
     """A path that is a folder ends with a message, not with a traceback."""
     result = report(project, "digits-cnn", "--junit", str(project.folder))
@@ -105,3 +118,21 @@ def test_json_is_what_run_prints(project: Project) -> None:
     (path,) = record.find(project.records, "digits-cnn")
     (shown,) = json.loads(report(project, "digits-cnn", "--format", "json").stdout)
     assert record.Record.model_validate(shown).model_dump() == record.read(path).model_dump()
+
+
+def test_a_waiver_is_read_again(project: Project) -> None:
+    """What people wrote since the run is shown without another one: here a waiver; a run that is asked for is shown as it was."""
+    waiver = {
+        "prescription": "saliency-sanity/depends-on-parameters",
+        "reason": "Renewed for a month.",
+        "expires": "2026-03-31",
+    }
+    text = (project.folder / FILE).read_text(encoding="utf-8")
+    config = yaml.safe_load(text)
+    config["subjects"]["digits-guided"]["waivers"] = [waiver]
+    renewed = replace(project, config=ProjectConfig.model_validate(config))
+    _, [(view, _)] = kept.views(renewed, ["digits-guided"])
+    xml = junit([view.record])
+    assert "the waiver expired on 2026-03-31: Renewed for a month." in xml
+    _, [(view, _)] = kept.views(renewed, ["digits-guided"], view.record.id)
+    assert "until 2027-03-01" in junit([view.record])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from method_cards import clock
 from method_cards.catalog import Catalog, LoadedCard
 from method_cards.check import Passes
 from method_cards.pace import Pace
@@ -134,13 +136,13 @@ def test_error_is_no_verdict_on_the_model(every_outcome: Record) -> None:
     assert "says nothing about the model" in said
 
 
-def test_waiver_stands_beside_the_verdict(every_outcome: Record) -> None:
+def test_waiver_stands_beside_the_verdict(every_outcome: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     """A waived failure is still shown as failed, with reason, person and expiry; an expired one says so."""
     text = flat(printed(every_outcome))
     assert "✗ failed SHOULD NOT waived" in text
     assert "waived by R. Viewer until 2027-01-01: Shown to experts only." in text
-    late = tuple(verdict.model_copy(update={"waiver_expired": True}) for verdict in every_outcome.verdicts)
-    assert "waiver expired on 2027-01-01" in flat(printed(every_outcome.model_copy(update={"verdicts": late})))
+    monkeypatch.setattr(clock, "today", lambda: dt.date(2027, 1, 2))
+    assert "the waiver expired on 2027-01-01: Shown to experts only." in flat(printed(every_outcome))
 
 
 def test_questions_are_shown(every_outcome: Record) -> None:

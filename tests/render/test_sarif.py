@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from method_cards import record
+from method_cards import clock, record
 from method_cards.project import FILE, Project
 from method_cards.render.sarif import KINDS, sarif
 from method_cards.verdict import Outcome
@@ -171,23 +172,17 @@ def test_a_project_on_another_drive_has_a_whole_address(
     assert uri == (project.folder / FILE).resolve().as_uri()
 
 
-def test_a_waiver_is_a_suppression(project: Project, records: list[record.Record], log: dict[str, Any]) -> None:
-    """While it holds it is accepted; once it has expired it is rejected, and the result stands as before."""
+def test_a_waiver_is_a_suppression(
+    project: Project, records: list[record.Record], log: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it holds it is accepted; once it has expired it is rejected, whenever the run was, and the result stands as before."""
     (held,) = results(log)["depends-on-parameters"]["suppressions"]
     assert held["status"] == "accepted"
     assert "The demo shows this map on purpose." in held["justification"]
-    late = [
-        one.model_copy(
-            update={
-                "verdicts": tuple(
-                    item.model_copy(update={"waiver_expired": item.waiver is not None}) for item in one.verdicts
-                )
-            }
-        )
-        for one in records
-    ]
-    (expired,) = results(sarif(late, project))["depends-on-parameters"]["suppressions"]
+    monkeypatch.setattr(clock, "today", lambda: dt.date(2027, 3, 2))
+    (expired,) = results(sarif(records, project))["depends-on-parameters"]["suppressions"]
     assert expired["status"] == "rejected"
+    assert "the waiver expired on 2027-03-01" in expired["justification"]
 
 
 def test_the_fingerprint_stays_from_run_to_run(

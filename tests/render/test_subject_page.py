@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 import html
+import inspect
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from markdown import Markdown
+from typer.testing import CliRunner
 
-from method_cards import document
+from method_cards import cli, clock, document
+from method_cards import record as records
+from method_cards.cli import app
 from method_cards.project import SubjectConfig
-from method_cards.record import Record
-from method_cards.render import board, site
+from method_cards.record import Asked, Record
+from method_cards.render import board, site, words
 from method_cards.render.overview import Overview
 from method_cards.render.site import Source
 from method_cards.verdict import CriterionResult, IntervalData, Outcome, Verdict
+from tests import helpers
 from tests.render import sample
 
 PAGE = "subjects/digits-guided.md"
@@ -110,6 +116,16 @@ def test_the_form_for_open_questions_can_be_pasted(source: Source, tmp_path: Pat
     assert "The notes of the session." in text(part(shown, "Questions for a person"))
 
 
+@pytest.mark.parametrize("name", ["true", "1.0", "no", "1e5", "2026-01-01", "0x1F", "null", "a.b-c_d"])
+def test_the_form_names_any_subject(name: str, source: Source, tmp_path: Path) -> None:
+    """A subject whose name YAML would take for something else stands in quotes."""
+    view = next(view for view in source.views if view.record.subject.id == "digits-guided")
+    subject = view.record.subject.model_copy(update={"id": name})
+    form = Overview(replace(view, record=view.record.model_copy(update={"subject": subject})), source).form()
+    (tmp_path / "form.yaml").write_text(form, encoding="utf-8")
+    assert [*document.load(tmp_path / "form.yaml").value["subjects"]] == [name]
+
+
 def test_answers_come_with_who_when_and_evidence(source: Source) -> None:
     """An answered question shows its answer, the person, the day and where the evidence is."""
     shown = text(part(site.pages(source)["subjects/digits-cnn.md"], "Questions for a person"))
@@ -117,15 +133,15 @@ def test_answers_come_with_who_when_and_evidence(source: Source) -> None:
         assert said in shown
 
 
-def test_an_expired_waiver_is_loud(source: Source) -> None:
+def test_an_expired_waiver_is_loud(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that no longer holds stands at the top of the page, before anything else is told; one that holds does not."""
     head = page(source).split("\n## ")[0]
     assert "waiver" not in head
-    kept, folder = guided(source)
-    expired = tuple(item.model_copy(update={"waiver_expired": True}) if item.waiver else item for item in kept.verdicts)
-    late = replace(source, records=((kept.model_copy(update={"verdicts": expired}), folder),))
-    assert "A waiver expired on 2027-03-01: Depends on parameters" in text(page(late).split("\n## ")[0])
-    assert "The demo shows this map on purpose." in text(part(page(late), "Waivers"))
+    assert "expired" not in part(page(source), "Waivers")
+    monkeypatch.setattr(clock, "today", lambda: dt.date(2027, 3, 2))  # the same record, on a later day
+    assert "A waiver expired on 2027-03-01: Depends on parameters" in text(page(source).split("\n## ")[0])
+    assert "The demo shows this map on purpose." in text(part(page(source), "Waivers"))
+    assert "waiver expired" in part(page(source), "Waivers")
 
 
 def test_what_is_not_applicable_says_why(source: Source) -> None:
@@ -299,3 +315,40 @@ def test_of_many_cards_the_board_shows_the_gravest(source: Source, monkeypatch: 
     shown = text(board.board("subjects/index.md", source))
     assert "1 more card is not shown" in shown
     assert shown.count("Saliency maps that depend on the model") == 1
+
+
+def test_the_command_repeats_the_run(tmp_path: Path) -> None:
+    """The command of the page names every option that was given, and leaves a record of the same numbers, decided in the same way."""
+    check = helpers.scripted(helpers.criterion("ones", at_most=0.9))
+    helpers.write_project(
+        tmp_path, [helpers.prescription(slug, check=check) for slug in ("a", "b")], more={"checks": []}
+    )
+    asked = ["--card", "toy-card", "--only", "toy-card/b", "--check", "tests.helpers:Scripted", "--samples", "40"]
+    given = ["run", "toy", *asked, "--seed", "5", "--block", "16", "--exhaustive", "--time-limit", "90"]
+
+    def ran(arguments: list[str]) -> Record:
+        done = CliRunner().invoke(app, [*arguments, "--project", str(tmp_path)], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return records.read(records.find(tmp_path / "records")[-1])
+
+    first = ran(given)
+    _, *shown = shlex.split(words.whole_rerun(first))
+    assert {*given} <= {*shown}
+    again = ran(shown)
+    assert again.id != first.id
+    assert (again.asked, again.seed, again.block) == (first.asked, first.seed, first.block)
+    assert [item.measurements for item in again.executions] == [item.measurements for item in first.executions]
+
+
+def test_what_was_not_given_is_not_in_the_command(source: Source) -> None:
+    """Options that say what holds anyway are left out; a run of a part, in a record of before options were kept, names its cards."""
+    kept, folder = guided(source)
+    asked = Asked(samples=900, time_limit=words.TIME_LIMIT)
+    newest = kept.model_copy(update={"asked": asked})
+    command = "method-cards run digits-guided --seed 0 --samples 900 --device cpu"
+    assert words.whole_rerun(newest) == command
+    assert command in text(part(page(replace(source, records=((newest, folder),))), "What was run"))
+    old = kept.model_copy(update={"id": f"{kept.id}-partial"})
+    assert words.whole_rerun(old) == "method-cards run digits-guided --card saliency-sanity --seed 0 --device cpu"
+    default = inspect.signature(cli.run).parameters["time_limit"].default
+    assert default == words.TIME_LIMIT

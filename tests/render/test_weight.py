@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from method_cards.render.card_page import card_pages
 from method_cards.render.figures import Drawer
 from method_cards.render.results import Results
 from method_cards.render.source import Source
+from method_cards.render.subject_page import subject_page
 from method_cards.verdict import CriterionResult, IntervalData, Outcome, Verdict
 from tests.test_site_plugin import settings
 
@@ -117,6 +119,27 @@ def test_a_card_with_many_subjects_leads_to_their_pages(tmp_path: Path) -> None:
         anchor = f"completeness--{name}"
         assert f'<td id="{anchor}"><a href="integrated-gradients/on-{name}.html#{anchor}">' in page
         assert f'id="{anchor}"' in pages[f"cards/integrated-gradients/on-{name}.md"]
+
+
+def test_the_page_of_a_card_does_not_grow_with_its_subjects(tmp_path: Path) -> None:
+    """With forty subjects the table counts, and every other page leads to the page of the card and the subject, where each result is named."""
+    catalog = Catalog.installed()
+    loaded = catalog.get("integrated-gradients")
+    records = [(new_record((loaded,), f"model-{number:02}"), tmp_path) for number in range(40)]
+    source = Source(catalog, Registry.installed(), records)
+    pages = card_pages(loaded, source, Results(Drawer()))
+    page = pages["cards/integrated-gradients.md"]
+    assert len(page.encode()) < 76_000
+    assert '<span class="mc-chip mc-failed">40 failed</span>' in page
+    assert "16 more with no graver verdict" in page
+    assert 'href="integrated-gradients/on-model-07.html"' in page
+    told = subject_page(source.views[7], source)
+    places = re.findall(r'href="\.\./cards/integrated-gradients([^"]*--[^"]*)"', told)
+    assert places
+    for place in places:
+        target, _, anchor = place.partition("#")
+        assert target == "/on-model-07.html"
+        assert f'id="{anchor}"' in pages["cards/integrated-gradients/on-model-07.md"]
 
 
 def _pages(nav: list[Any]) -> Iterator[str]:

@@ -127,6 +127,7 @@ class AttributionVsDirectQuery(Check):
     """
 
     id: ClassVar[str] = "attribution/attribution-vs-direct-query"
+    title: ClassVar[str] = "Attribution against a direct query"
     quantities: ClassVar[tuple[Quantity, ...]] = (ATTRIBUTION, DIRECT, ADVANTAGE, ONE_SIDED)
     gates: ClassVar[tuple[str, ...]] = ("one_sided",)
 

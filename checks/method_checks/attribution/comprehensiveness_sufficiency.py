@@ -97,6 +97,7 @@ class ComprehensivenessSufficiency(Check):
     """
 
     id: ClassVar[str] = "attribution/comprehensiveness-sufficiency"
+    title: ClassVar[str] = "Comprehensiveness and sufficiency"
     quantities: ClassVar[tuple[Quantity, ...]] = (COMPREHENSIVENESS, SUFFICIENCY, NEEDED, ENOUGH, SMALL)
     gates: ClassVar[tuple[str, ...]] = ("small_drop",)
 

@@ -19,7 +19,7 @@ from method_checks.attribution.explainers.shared import explained
 from method_checks.attribution.maps.comparisons import on_host
 from method_checks.attribution.maps.complexity import Rule, bins_of, entropy
 from method_checks.attribution.networks.drawn import (
-    CALIBRATION,
+    calibrated,
     calibration_batch,
     explained_once,
     name_of,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from method_cards.subject import Subject, View
+    from method_checks.attribution.networks.stages import Stage
 
 ROUNDING = 1e-9
 """Entropies that differ by less are equal, in nats: the order in which numbers were added up does not decide a tie."""
@@ -127,7 +128,7 @@ class EfficientParameterRandomization(Check):
 
     def passes(self, subject: Subject, samples: int) -> Passes:
         """The explanations, the explained classes, and a calibration batch for each random network."""
-        total = Passes(forward=samples + self.seeds * min(CALIBRATION, samples))
+        total = Passes(forward=samples + self.seeds * calibrated([_stages(subject, self.split)], samples))
         for _ in range(1 + self.seeds):
             total += resolve(subject, self.explainer).passes(samples)
         return total
@@ -137,7 +138,7 @@ class EfficientParameterRandomization(Check):
         explainer = resolve(subject, self.explainer)
         calibration = calibration_batch(subject, context, self.split)
         drawn = replace(context, scope=ParameterRandomization.id)  # the same networks, and the same noise
-        stages = stages_of(subject, calibration, ParameterRandomization().most_stages)
+        stages = _stages(subject, self.split)
         networks, _ = random_weights(subject, drawn, calibration, [stages], self.seeds)
         seen = without = 0
         for batch in context.batches(self.split):
@@ -204,6 +205,11 @@ class EfficientParameterRandomization(Check):
 
     def _map(self, view: View, attributions: Tensor) -> Tensor:
         return view.as_map(attributions if self.sign == "signed" else attributions.abs())
+
+
+def _stages(subject: Subject, split: str) -> tuple[Stage, ...]:
+    """Those of `attribution/parameter-randomization`, which the noise of a random explainer is numbered by."""
+    return stages_of(subject, split, ParameterRandomization().most_stages)
 
 
 def rise(own: Tensor, random: Tensor) -> Tensor:

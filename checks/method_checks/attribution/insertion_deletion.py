@@ -76,6 +76,7 @@ class InsertionDeletion(Check):
     """
 
     id: ClassVar[str] = "attribution/insertion-deletion"
+    title: ClassVar[str] = "Insertion and deletion"
     quantities: ClassVar[tuple[Quantity, ...]] = (DELETION, INSERTION, DELETION_GAIN, INSERTION_GAIN, FLAT)
     gates: ClassVar[tuple[str, ...]] = ("flat_curve",)
 

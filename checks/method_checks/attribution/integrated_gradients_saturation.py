@@ -152,6 +152,7 @@ class IntegratedGradientsSaturation(Check):
     """
 
     id: ClassVar[str] = "attribution/integrated-gradients-saturation"
+    title: ClassVar[str] = "Saturation of Integrated Gradients"
     needs: ClassVar[tuple[Need, ...]] = ("gradients",)
     quantities: ClassVar[tuple[Quantity, ...]] = (POINT, MASS, OUTPUT, EXCESS, COSINE, SMALL)
     gates: ClassVar[tuple[str, ...]] = ("small_difference",)

@@ -82,6 +82,7 @@ class LowSnr(Check):
     """
 
     id: ClassVar[str] = "attribution/low-snr"
+    title: ClassVar[str] = "Low signal-to-noise ratio"
     quantities: ClassVar[tuple[Quantity, ...]] = (PRECISION, MASS, CHANCE, EMPTY, WRONG)
     gates: ClassVar[tuple[str, ...]] = ("empty_map", "wrong_prediction")
 

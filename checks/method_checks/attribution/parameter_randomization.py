@@ -28,7 +28,7 @@ from method_checks.attribution.maps.comparisons import (
 from method_checks.attribution.maps.pictured import class_names, inputs_of, side_by_side
 from method_checks.attribution.maps.structure import Scale
 from method_checks.attribution.networks.drawn import (
-    CALIBRATION,
+    calibrated,
     calibration_batch,
     explained_by,
     name_of,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from method_cards.data import Batch
     from method_cards.subject import Subject, View
 
 FEW = 8
@@ -148,11 +147,10 @@ class ParameterRandomization(Check):
 
     def passes(self, subject: Subject, samples: int) -> Passes:
         """The explanations, the explained classes, and a calibration batch for each random network."""
-        count = len(self._stages(subject, subject.batch(self.split, (0,))))
-        networks = self.seeds * (count + (self.order == "independent" and count > 1))
+        groups = self._groups(stages_of(subject, self.split, self.most_stages))
         explanations = resolve(subject, self.explainer).passes(samples)
-        total = Passes(forward=samples + networks * min(CALIBRATION, samples))
-        for _ in range(2 + networks + len(subject.replicas)):
+        total = Passes(forward=samples + self.seeds * calibrated(groups, samples))
+        for _ in range(2 + self.seeds * len(groups) + len(subject.replicas)):
             total += explanations
         return total
 
@@ -160,7 +158,7 @@ class ParameterRandomization(Check):
         """Explain each batch under the trained and all randomised networks and compare."""
         explainer = resolve(subject, self.explainer)
         calibration = calibration_batch(subject, context, self.split)
-        tops = self._stages(subject, calibration)
+        tops = stages_of(subject, self.split, self.most_stages)
         groups = self._groups(tops)
         networks, unchanged = random_weights(subject, context, calibration, groups, self.seeds)
         kept = {(seed + 1) * len(groups) - 1: name_of(context, calibration, seed) for seed in range(self.seeds)}
@@ -193,9 +191,6 @@ class ParameterRandomization(Check):
     def controls(cls) -> tuple[Control, ...]:
         """Explainers whose dependence on the parameters is known."""
         return randomization.explained()
-
-    def _stages(self, subject: Subject, batch: Batch) -> tuple[Stage, ...]:
-        return stages_of(subject, batch, self.most_stages)
 
     def _groups(self, tops: Sequence[Stage]) -> list[Sequence[Stage]]:
         """Which stages are random together in each network of a seed; in the last one all are."""

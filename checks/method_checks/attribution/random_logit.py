@@ -14,8 +14,9 @@ from method_cards.subject import Subject
 from method_checks.attribution import controls
 from method_checks.attribution.explainers import CustomExplainer, Explainer, resolve
 from method_checks.attribution.explainers.shared import explained
+from method_checks.attribution.maps.across_networks import compared, maps_of
+from method_checks.attribution.maps.comparisons import Comparison, on_host
 from method_checks.attribution.maps.pictured import class_names, inputs_of, side_by_side
-from method_checks.attribution.maps.similarity import correlation, is_constant, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,21 +247,19 @@ def _of_other_classes(
 
 def _compared(view: View, reference: Tensor, again: Tensor, maps: list[Tensor]) -> Iterator[Yielded]:
     """The similarities of one batch, of the examples that have maps to compare."""
-    content = view.content
-    signed = [view.as_map(found) for found in (reference, again, *maps)]
-    flat = torch.stack([is_constant(found, content) for found in signed])
-    usable = ~flat[0] & ~flat[2:].all(0)
+    comparison = Comparison.of(view, ("signed", "absolute"), 0.1, "maximum")
+    known = comparison.prepared(*maps_of(view, reference))
+    same, *others = compared(comparison, known, (maps_of(view, found) for found in (again, *maps)))
+    flat = torch.cat([other.prepared.constant for other in others])
+    usable = ~known.constant[0] & ~flat.all(0)
     yield CONSTANT.per_sample((~usable).cpu().numpy())
-    magnitudes = [view.as_map(found.abs()) for found in (reference, *maps)]
-    first, second, *others = (ranked(found, content) for found in signed)
-    known, *sizes = (ranked(found, content) for found in magnitudes)
-    weights = (~flat[2:]).double() / (~flat[2:]).sum(0).clamp(min=1)
+    weights = (~flat).double() / (~flat).sum(0).clamp(min=1)
     for quantity, found in (
-        (SIGNED, (torch.stack([correlation(first, other) for other in others]) * weights).sum(0)),
-        (ABSOLUTE, (torch.stack([correlation(known, other) for other in sizes]) * weights).sum(0)),
-        (SELF, correlation(first, second)),
+        (SIGNED, (torch.stack([other.similarity["signed"] for other in others]) * weights).sum(0)),
+        (ABSOLUTE, (torch.stack([other.similarity["absolute"] for other in others]) * weights).sum(0)),
+        (SELF, same.similarity["signed"]),
     ):
-        yield quantity.per_sample(found.clamp(-1, 1)[usable].cpu().numpy())
+        yield quantity.per_sample(on_host(found.clamp(-1, 1)[usable]))
 
 
 def _pictures(subject: Subject, view: View, reference: Tensor, other: Tensor, targets: Tensor) -> Pictures:

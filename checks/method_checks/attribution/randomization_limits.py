@@ -16,7 +16,7 @@ from method_checks.attribution.explainers import Explainer, resolve
 from method_checks.attribution.explainers.shared import explained
 from method_checks.attribution.maps.comparisons import Comparison, on_host
 from method_checks.attribution.networks.drawn import (
-    CALIBRATION,
+    calibrated,
     calibration_batch,
     explained_by,
     random_weights,
@@ -148,7 +148,8 @@ class RandomizationLimits(Check):
         """The explanations, the deletions and their ends, the retention, and calibration batches."""
         steps = min(self.steps, positions_of(subject, self.split))
         deletions = 2 + (1 + self.orders) * (steps - 1)
-        total = Passes(forward=(1 + deletions) * samples + self.seeds * min(CALIBRATION, samples))
+        tops = stages_of(subject, self.split, self.most_stages)
+        total = Passes(forward=(1 + deletions) * samples + self.seeds * calibrated([tops[:1]], samples))
         total += Passes(backward=self.seeds * samples)
         for _ in range(2 + self.seeds):
             total += resolve(subject, self.explainer).passes(samples)
@@ -158,7 +159,7 @@ class RandomizationLimits(Check):
         """Randomise the output's stage, and delete positions of the trained model's inputs."""
         explainer = resolve(subject, self.explainer)
         calibration = calibration_batch(subject, context, self.split)
-        tops = stages_of(subject, calibration, self.most_stages)
+        tops = stages_of(subject, self.split, self.most_stages)
         networks, _ = random_weights(subject, context, calibration, [tops[:1]], self.seeds)
         states = [weights for (weights,) in networks]
         for batch in context.batches(self.split):

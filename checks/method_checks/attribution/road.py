@@ -87,6 +87,7 @@ class Road(Check):
     """
 
     id: ClassVar[str] = "attribution/road"
+    title: ClassVar[str] = "ROAD: remove and debias"
     quantities: ClassVar[tuple[Quantity, ...]] = (GAIN, MOST_GAIN, MOST, LEAST, RANDOM, STEADY)
     gates: ClassVar[tuple[str, ...]] = ("never_changed",)
 

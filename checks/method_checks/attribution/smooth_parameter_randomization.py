@@ -15,15 +15,16 @@ from method_checks.attribution.changes.draws import Draws
 from method_checks.attribution.changes.fidelity import spread_of
 from method_checks.attribution.explainers import CustomExplainer, Explainer, resolve
 from method_checks.attribution.maps.comparisons import Comparison, Prepared
-from method_checks.attribution.networks.drawn import CALIBRATION, calibration_batch, random_weights, stages_of
+from method_checks.attribution.networks.drawn import calibrated, calibration_batch, random_weights, stages_of
 from method_checks.attribution.networks.randomization import swapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
     from method_cards.subject import Subject, View
+    from method_checks.attribution.networks.stages import Stage
 
 SIMILARITY = Quantity(
     "smooth_similarity",
@@ -140,9 +141,8 @@ class SmoothParameterRandomization(Check):
 
     def passes(self, subject: Subject, samples: int) -> Passes:
         """The explanations of noisy inputs, the explained classes, and calibration batches of random networks."""
-        networks = 2 * self.seeds
-        total = Passes(forward=samples + networks * min(CALIBRATION, samples))
-        for _ in range(2 + networks):
+        total = Passes(forward=samples + self.seeds * calibrated(self._groups(subject), samples))
+        for _ in range(2 + 2 * self.seeds):
             total += resolve(subject, self.explainer).passes(self.draws * samples)
         return total
 
@@ -150,9 +150,7 @@ class SmoothParameterRandomization(Check):
         """Average each batch's maps under the trained and the random networks and compare."""
         explainer = resolve(subject, self.explainer)
         calibration = calibration_batch(subject, context, self.split)
-        tops = stages_of(subject, calibration, self.most_stages)
-        first = tops[-1:] if self.order == "bottom-up" else tops[:1]
-        networks, _ = random_weights(subject, context, calibration, [first, tops], self.seeds)
+        networks, _ = random_weights(subject, context, calibration, self._groups(subject), self.seeds)
         states = [{}, {}, *(weights for pair in networks for weights in pair)]
         for batch in context.batches(self.split):
             view = subject.view(batch)
@@ -172,6 +170,11 @@ class SmoothParameterRandomization(Check):
                 yield SIMILARITY.per_sample(_numpy(each), position=position)
             pairs = combinations(ends[1], 2)
             yield NULL.per_sample(_numpy([comparison.similarity(one, other, "signed") for one, other in pairs]))
+
+    def _groups(self, subject: Subject) -> list[Sequence[Stage]]:
+        """The first stage to be random, and all of them."""
+        tops = stages_of(subject, self.split, self.most_stages)
+        return [tops[-1:] if self.order == "bottom-up" else tops[:1], tops]
 
     @classmethod
     def controls(cls) -> tuple[Control, ...]:

@@ -105,6 +105,7 @@ class DatamodelScore(Check):
     """
 
     id: ClassVar[str] = "influence/datamodel-score"
+    title: ClassVar[str] = "Linear datamodeling score"
     needs: ClassVar[tuple[Need, ...]] = ("gradients", "trainings")
     quantities: ClassVar[tuple[Quantity, ...]] = (EXCESS, SCORE, FLOOR, RANDOM, CEILING, AGREEMENT)
     gates: ClassVar[tuple[str, ...]] = ("retraining_agreement", "same_predictions")

@@ -97,6 +97,7 @@ class DejaVu(Check):
     """
 
     id: ClassVar[str] = "memorization/deja-vu"
+    title: ClassVar[str] = "Déjà vu"
     quantities: ClassVar[tuple[Quantity, ...]] = (EXCESS, CONFIDENT_EXCESS, DEJA_VU, LABEL_ACCURACY, BLIND_AUC)
     gates: ClassVar[tuple[str, ...]] = ("blind_auc",)
 

@@ -116,6 +116,7 @@ class LikelihoodRatioAttack(Check):
     """
 
     id: ClassVar[str] = "memorization/likelihood-ratio-attack"
+    title: ClassVar[str] = "Likelihood-ratio attack (LiRA)"
     needs: ClassVar[tuple[Need, ...]] = ("trainings",)
     quantities: ClassVar[tuple[Quantity, ...]] = (
         MEMBERSHIP_AUC,

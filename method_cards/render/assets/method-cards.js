@@ -28,14 +28,20 @@
     const form = document.querySelector("form.mc-filters[hidden]")
     if (!form) return
     const numbers = (place) => (place.dataset.traits || "").split(" ")
-    const lists = [...document.querySelectorAll("ul.mc-cards")].map((list) => ({
-      list,
-      rows: [...list.children].map((row) => ({
-        row,
-        text: row.textContent.toLowerCase(),
-        traits: new Set([...numbers(list), ...numbers(row)]),
-      })),
-    }))
+    const before = (place, tag) => (!place || place.tagName === tag ? place : before(place.previousElementSibling, tag))
+    const lists = [...document.querySelectorAll("ul.mc-cards")].map((list) => {
+      const label = list.previousElementSibling?.matches("p.mc-verdict") ? list.previousElementSibling : null
+      return {
+        list,
+        label,
+        heading: before(list, "H2"),
+        rows: [...list.children].map((row) => ({
+          row,
+          text: `${label ? label.textContent : ""} ${row.textContent}`.toLowerCase(),
+          traits: new Set([...numbers(list), ...numbers(row)]),
+        })),
+      }
+    })
     const said = form.querySelector("output")
     const total = lists.reduce((sum, { rows }) => sum + rows.length, 0)
     const fields = [...form.elements].filter((field) => field.name)
@@ -43,15 +49,16 @@
       const words = form.elements.Search.value.toLowerCase().split(/\s+/).filter(Boolean)
       const chosen = fields.filter((field) => field.tagName === "SELECT" && field.value).map((field) => field.value)
       let shown = 0
-      for (const { list, rows } of lists) {
+      for (const { heading } of lists) if (heading) heading.hidden = true
+      for (const { list, label, heading, rows } of lists) {
         let here = 0
         for (const { row, text, traits } of rows) {
           row.hidden = !(words.every((word) => text.includes(word)) && chosen.every((trait) => traits.has(trait)))
           here += !row.hidden
         }
         list.hidden = here === 0
-        const heading = list.previousElementSibling
-        if (heading && heading.tagName === "H2") heading.hidden = list.hidden
+        if (label) label.hidden = list.hidden
+        if (heading && here) heading.hidden = false
         shown += here
       }
       said.textContent = shown === total ? `${total} cards` : `${shown} of ${total} cards`

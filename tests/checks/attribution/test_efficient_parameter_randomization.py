@@ -104,7 +104,7 @@ def test_it_agrees_with_a_slow_reading_of_the_paper() -> None:
     assert not cause
     context = Context(subject, 6, 0, 6, scope=ParameterRandomization.id)
     batch = subject.batch("test", context.indices("test"))
-    networks, _ = random_weights(subject, context, batch, [stages_of(subject, batch, 12)], 4)
+    networks, _ = random_weights(subject, context, batch, [stages_of(subject, "test", 12)], 4)
     targets = subject.outputs(batch).argmax(1)
     assert isinstance(batch.inputs, Tensor)
     for row, x in enumerate(batch.inputs):

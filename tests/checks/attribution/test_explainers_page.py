@@ -22,7 +22,7 @@ NEEDED: dict[str, dict[str, Any]] = {"captum": {"name": "IntegratedGradients"}}
 """Parameters without which a method cannot be made."""
 SIDE = 224
 """The side of the image, in pixels, for which the overview counts passes."""
-WORDS = {True: "yes", False: "no", None: "–"}
+KINDS = {True: "contributions", False: "sensitivities", None: "neither"}
 
 
 def made(method: str) -> Bundled:
@@ -35,22 +35,18 @@ def made(method: str) -> Bundled:
 def overview() -> str:
     """One line for each method."""
     lines = [
-        "| method | contributions | complete | random | needs gradients | passes forward | forward and backward | source |",
-        "| --- | --- | --- | --- | --- | ---: | ---: | --- |",
+        "| method | its maps are | passes forward | and backward | source |",
+        "| --- | --- | ---: | ---: | --- |",
     ]
-    for method in METHODS:
+    for method, kind in METHODS.items():
         explainer = made(method)
         passes = explainer.passes(1)
-        facts = [explainer.multiplied, explainer.claims_completeness, explainer.is_random, explainer.needs_gradient]
-        cells = [
-            f"[`{method}`](#{method})",
-            *(WORDS[fact] for fact in facts),
-            f"{passes.forward:,}",
-            f"{passes.backward:,}",
-        ]
-        if method == "captum":
-            cells[1:7] = ["by class", "by class", "by class", "by class", "by class", "by class"]
-        lines.append(f"| {' | '.join([*cells, cited(explainer)])} |")
+        kinds = [KINDS[explainer.multiplied]]
+        kinds += ["complete"] if explainer.claims_completeness else []
+        kinds += ["random"] if explainer.is_random else []
+        cells = [", ".join(kinds), f"{passes.forward:,}", f"{passes.backward:,}"]
+        cells = ["as the class has it", "", ""] if method == "captum" else cells
+        lines.append(f"| {' | '.join([f'[{kind.title}](#{method}) `{method}`', *cells, cited(explainer)])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -65,7 +61,7 @@ def methods() -> str:
     found = []
     for method, kind in METHODS.items():
         text = (inspect.getdoc(kind) or "").replace("``", "`")
-        found.append(f"### {method}\n\n{text}\n")
+        found.append(f"### {kind.title} {{#{method}}}\n\n`method: {method}`\n\n{text}\n")
         fields = {name: field for name, field in kind.model_fields.items() if name != "method"}
         if fields:
             found.append("| parameter | default | meaning |\n| --- | --- | --- |")

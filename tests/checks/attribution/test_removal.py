@@ -208,8 +208,8 @@ def test_a_patch_goes_as_a_whole() -> None:
     """After the first step of a four by four grid, one patch of every channel is gone and nothing else is."""
     subject = bright((3, 8, 8))
     engine = removal(subject, side=2)
-    left = engine.without("most", torch.ones(32, dtype=torch.long))
-    whole = engine.without("most", torch.zeros(32, dtype=torch.long))
+    left = engine.without(("most",), torch.ones(32, dtype=torch.long))[0]
+    whole = engine.without(("most",), torch.zeros(32, dtype=torch.long))[0]
     changed = (left != whole).all(1)
     assert (changed.flatten(1).sum(1) == 4).all()
     assert torch.nn.functional.max_pool2d(changed.float(), 2).flatten(1).sum(1).eq(1).all()

@@ -127,5 +127,5 @@ def test_removed_pixels_are_the_asked_share() -> None:
     context = Context(subject, 16, 0, 16)
     view = subject.view(next(iter(context.batches("test"))))
     engine = Removal(context, view, resolve(subject), "test", substrate="imputation")
-    changed = engine.without("most", torch.full((16,), 16)) != view.features
+    changed = engine.without(("most",), torch.full((16,), 16))[0] != view.features
     assert changed.flatten(1).sum(1).tolist() == [16] * 16

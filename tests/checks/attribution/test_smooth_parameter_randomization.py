@@ -107,7 +107,7 @@ def test_it_agrees_with_a_slow_reading_of_the_paper(order: Any) -> None:
     _, cause, found = run(check, subject, samples=6, batch=6)
     assert not cause
     batch = subject.batch("test", context.indices("test"))
-    tops = stages_of(subject, batch, 12)
+    tops = stages_of(subject, "test", 12)
     first = tops[-1:] if order == "bottom-up" else tops[:1]
     assert [stage.name for stage in first] == (["0"] if order == "bottom-up" else ["8"])
     networks, _ = random_weights(subject, context, batch, [first, tops], 2)

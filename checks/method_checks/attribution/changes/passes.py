@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from method_cards.lazy import torch
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from method_cards.subject import View
+
+AHEAD = 2**18
+"""So many numbers of variants are made at once although they go through the model in several blocks."""
 
 
 def outputs_of(view: View, count: int, variant: Callable[[int], Tensor]) -> Tensor:
@@ -43,12 +47,16 @@ def outputs_in_blocks(view: View, count: int, variants: Callable[[int, int], Ten
         ``(variant, batch, class)``.
     """
     together = max(1, view.block // max(1, len(view.features)))
+    together = math.ceil(
+        count / math.ceil(count / together)
+    )  # blocks of one size: small ones cost more for each example
+    ahead = together * max(1, AHEAD // max(1, together * view.features.numel()))
     found = []
     with torch.no_grad():
-        for first in range(0, count, together):
-            features = variants(first, min(count, first + together))
-            logits = view.outputs(features.flatten(0, 1), view.rows.repeat(len(features)))
-            found.append(logits.reshape(*features.shape[:2], -1))
+        for first in range(0, count, ahead):
+            for features in variants(first, min(count, first + ahead)).split(together):
+                logits = view.outputs(features.flatten(0, 1), view.rows.repeat(len(features)))
+                found.append(logits.reshape(*features.shape[:2], -1))
     return torch.cat(found)
 
 

@@ -15,7 +15,7 @@ from method_checks.attribution.changes.draws import Draws
 from method_checks.attribution.changes.passes import outputs_in_blocks
 from method_checks.attribution.changes.substrates import IMAGE, Substrate, remover
 from method_checks.attribution.explainers.shared import explained, settings_of
-from method_checks.attribution.maps.pictured import INPUT, class_names, inputs_of, side_by_side
+from method_checks.attribution.maps.pictured import INPUT, SHOWN, class_names, inputs_of, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -175,9 +175,9 @@ class Removal:
         first = self._once(order, "ranks", lambda: ranks(self._map(), self.content, self._ties(0)))
         return first if order == "most" else reversed_ranks(first, self.content)
 
-    def without(self, order: Order, gone: Tensor) -> Tensor:
-        """The features when this many positions are gone, ``(batch,)`` counts, in the shape of ``view.features``."""
-        return self._remove(self._mask(self.ranks(order) < gone[:, None]))
+    def without(self, orders: Sequence[Order], gone: Tensor) -> Tensor:
+        """The features when this many positions are gone, ``(batch,)`` counts, in each of these orders, ``(order, batch, ...)``."""
+        return self._remove(self._mask(torch.stack([self.ranks(order) < gone[:, None] for order in orders])))
 
     def curve(self, order: Order, steps: int) -> Curve:
         """From the whole input to none of it, in at most ``steps`` equal parts."""
@@ -203,7 +203,9 @@ class Removal:
         if self._view.features.dim() != IMAGE:
             return
         gone = (share * self.content.sum(1) + 0.5).floor().long()
-        without = {f"{order} relevant removed": self.without(order, gone).mean(1) for order in ENDS}
+        gone[SHOWN:] = 0  # what is not shown need not be filled in
+        left = self.without(ENDS, gone).mean(2)
+        without = {f"{order} relevant removed": images for order, images in zip(ENDS, left, strict=True)}
         attributions = explained(self._context, self._explainer, self._view)
         yield side_by_side(
             "removed",

@@ -31,6 +31,7 @@ class AttentionRollout(Bundled):
     that follow the class token are a square grid, or one of the image's proportions, enlarged bilinearly.
     """
 
+    title: ClassVar[str] = "Attention rollout"
     sources: ClassVar[tuple[str, ...]] = ("abnar2020quantifying",)
 
     method: Literal["attention-rollout"] = "attention-rollout"

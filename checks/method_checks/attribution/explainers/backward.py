@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class GuidedBackprop(Bundled):
     """The derivative, with negative values set to zero wherever it passes back through a ReLU."""
 
+    title: ClassVar[str] = "Guided Backprop"
     sources: ClassVar[tuple[str, ...]] = ("springenberg2015striving",)
     guides_relu: ClassVar[bool] = True
 
@@ -33,6 +34,7 @@ class GuidedBackprop(Bundled):
 class Deconvolution(Bundled):
     """The derivative, with each ReLU passing back what is positive, whether or not it was active itself."""
 
+    title: ClassVar[str] = "Deconvolution"
     sources: ClassVar[tuple[str, ...]] = ("zeiler2014visualizing",)
     guides_relu: ClassVar[bool] = True
 

@@ -29,6 +29,9 @@ class Bundled(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    title: ClassVar[str]
+    """What it is called in the literature."""
+
     sources: ClassVar[tuple[str, ...]] = ()
     """Keys of the works that describe it in the bibliography."""
 

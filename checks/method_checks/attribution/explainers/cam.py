@@ -30,6 +30,7 @@ class GradCam(Bundled):
     The map is brought to the image's size by bilinear interpolation, and divided evenly over its channels.
     """
 
+    title: ClassVar[str] = "Grad-CAM"
     sources: ClassVar[tuple[str, ...]] = ("selvaraju2017grad",)
     images_only: ClassVar[bool] = True
 
@@ -53,6 +54,7 @@ class GradCam(Bundled):
 class GuidedGradCam(Bundled):
     """The map of Grad-CAM at the image's size, times guided backpropagation's derivative at each feature."""
 
+    title: ClassVar[str] = "Guided Grad-CAM"
     sources: ClassVar[tuple[str, ...]] = ("selvaraju2017grad",)
     images_only: ClassVar[bool] = True
     guides_relu: ClassVar[bool] = True

@@ -28,6 +28,7 @@ class DeepLift(Bundled):
     the places where it was and where it is. A model that computes anything else that is not linear is refused.
     """
 
+    title: ClassVar[str] = "DeepLIFT"
     sources: ClassVar[tuple[str, ...]] = ("shrikumar2017learning", "ancona2018towards")
 
     method: Literal["deep-lift"] = "deep-lift"

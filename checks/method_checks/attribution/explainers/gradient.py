@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Gradient(Bundled):
     """The derivative of the logit with respect to each feature, with its sign."""
 
+    title: ClassVar[str] = "Gradient"
     sources: ClassVar[tuple[str, ...]] = ("simonyan2014deep",)
 
     method: Literal["gradient"] = "gradient"
@@ -32,6 +33,7 @@ class Gradient(Bundled):
 class InputXGradient(Bundled):
     """Each feature times the derivative of the logit with respect to it."""
 
+    title: ClassVar[str] = "Input × gradient"
     sources: ClassVar[tuple[str, ...]] = ("shrikumar2016not",)
 
     method: Literal["input-x-gradient"] = "input-x-gradient"
@@ -52,6 +54,7 @@ class SmoothGrad(Bundled):
     is predicted without noise is explained throughout.
     """
 
+    title: ClassVar[str] = "SmoothGrad"
     sources: ClassVar[tuple[str, ...]] = ("smilkov2017smoothgrad",)
 
     method: Literal["smoothgrad"] = "smoothgrad"

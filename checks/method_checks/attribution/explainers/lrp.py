@@ -38,6 +38,7 @@ class Lrp(Bundled):
     reached; a batch norm layer is a layer of its own, not merged into the convolution before it.
     """
 
+    title: ClassVar[str] = "LRP"
     sources: ClassVar[tuple[str, ...]] = ("bach2015pixel", "montavon2019layerwise")
 
     method: Literal["lrp"] = "lrp"

@@ -37,6 +37,7 @@ class _Null(Bundled):
 class EdgeFilter(_Null):
     """The Sobel filter's gradient magnitude in each channel of the image: sees no model."""
 
+    title: ClassVar[str] = "Edge filter"
     sources: ClassVar[tuple[str, ...]] = ("adebayo2018sanity",)
     images_only: ClassVar[bool] = True
 
@@ -48,6 +49,8 @@ class EdgeFilter(_Null):
 
 class Noise(_Null):
     """Standard normal numbers, others for each seed: sees neither model nor input."""
+
+    title: ClassVar[str] = "Noise"
 
     method: Literal["noise"] = "noise"
 
@@ -64,6 +67,7 @@ class Noise(_Null):
 class InputItself(_Null):
     """The features: sees no model."""
 
+    title: ClassVar[str] = "Input itself"
     sources: ClassVar[tuple[str, ...]] = ("adebayo2018sanity",)
 
     method: Literal["inputs"] = "inputs"

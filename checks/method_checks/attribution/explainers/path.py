@@ -32,6 +32,7 @@ class IntegratedGradients(Bundled):
     part begins after it; the two add up to the whole.
     """
 
+    title: ClassVar[str] = "Integrated Gradients"
     sources: ClassVar[tuple[str, ...]] = ("sundararajan2017axiomatic", "miglani2020investigating")
 
     method: Literal["integrated-gradients"] = "integrated-gradients"
@@ -114,6 +115,7 @@ class ExpectedGradients(Bundled):
     Attributions add up, but for the draws, to the logit's difference from its mean over the background.
     """
 
+    title: ClassVar[str] = "Expected Gradients"
     sources: ClassVar[tuple[str, ...]] = ("erion2021improving",)
     own_data: ClassVar[bool] = True
 

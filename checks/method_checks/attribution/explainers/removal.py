@@ -28,6 +28,7 @@ class Occlusion(Removal):
     Windows that would stand over the edge are cut. Tokens and columns are removed one at a time.
     """
 
+    title: ClassVar[str] = "Occlusion"
     sources: ClassVar[tuple[str, ...]] = ("zeiler2014visualizing",)
 
     method: Literal["occlusion"] = "occlusion"
@@ -84,6 +85,8 @@ class Occlusion(Removal):
 
 class FeatureAblation(Removal):
     """How much the logit falls when a patch of the image, a token or a column is removed."""
+
+    title: ClassVar[str] = "Feature ablation"
 
     method: Literal["feature-ablation"] = "feature-ablation"
     grid: int | None = Field(

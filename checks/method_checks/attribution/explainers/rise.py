@@ -27,6 +27,7 @@ class Rise(Coalitions):
     masks; the sum itself is divided by here, so that adding a number to the logit adds the same to every position.
     """
 
+    title: ClassVar[str] = "RISE"
     sources: ClassVar[tuple[str, ...]] = ("petsiuk2018rise",)
 
     method: Literal["rise"] = "rise"

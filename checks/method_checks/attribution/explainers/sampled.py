@@ -89,6 +89,7 @@ class KernelShap(Coalitions):
     logit's change from the baseline.
     """
 
+    title: ClassVar[str] = "Kernel SHAP"
     sources: ClassVar[tuple[str, ...]] = ("lundberg2017unified", "covert2021improving")
 
     method: Literal["kernel-shap"] = "kernel-shap"
@@ -154,6 +155,7 @@ class Lime(Coalitions):
     of the angle between a coalition and the whole; the penalty is 1, as in the authors' code for images.
     """
 
+    title: ClassVar[str] = "LIME"
     sources: ClassVar[tuple[str, ...]] = ("ribeiro2016why",)
 
     method: Literal["lime"] = "lime"
@@ -189,6 +191,7 @@ class ShapleySampling(Coalitions):
     They add up to the logit's change from the baseline, whatever the number of orders.
     """
 
+    title: ClassVar[str] = "Shapley sampling"
     sources: ClassVar[tuple[str, ...]] = ("castro2009polynomial",)
 
     method: Literal["shapley-sampling"] = "shapley-sampling"

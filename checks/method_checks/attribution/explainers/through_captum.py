@@ -44,6 +44,7 @@ class ThroughCaptum(Bundled):
     channels and brought to their positions as ``upsample`` says.
     """
 
+    title: ClassVar[str] = "Captum"
     sources: ClassVar[tuple[str, ...]] = ("kokhlikyan2020captum",)
 
     method: Literal["captum"] = "captum"

@@ -64,13 +64,13 @@ def entropy(maps: Tensor, bins: Tensor, mask: Tensor | None = None) -> Tensor:
     low, high = (end[:, None] for end in _ends(values, counted))
     number = bins[:, None]
     width = (high - low) / number
-    place = ((values - low) / (high - low).masked_fill(high == low, 1.0) * number).long().clamp(0, int(bins.max()) - 1)
+    place = ((values - low) / (high - low).masked_fill(high == low, 1.0) * number).long().clamp_(min=0)
     place = torch.minimum(place, number - 1)
     # As in NumPy: rounding may put a value beside its bin, whose edges decide.
-    place = place - (values < low + place * width).long()
-    place = place + ((values >= low + (place + 1) * width) & (place < number - 1)).long()
+    place -= (values < low + place * width).long()
+    place += ((values >= low + (place + 1) * width) & (place < number - 1)).long()
     counts = torch.zeros(len(values), int(bins.max()), dtype=torch.float64, device=maps.device)
-    counts.scatter_add_(1, place.clamp(min=0), counted.double())
+    counts.scatter_add_(1, place.clamp_(min=0), counted.double())
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
     found: Tensor = torch.special.entr(shares).sum(1).clamp(min=0) * (high != low)[:, 0]
     return found
@@ -86,6 +86,8 @@ def _flat(maps: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
 
 def _ends(values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
     """Each map's smallest and largest value; two zeros where nothing counts."""
+    if bool(counted.all()) and counted.shape[1]:
+        return values.aminmax(dim=1)
     low = values.masked_fill(~counted, torch.inf).amin(1)
     high = values.masked_fill(~counted, -torch.inf).amax(1)
     empty = ~counted.any(1)

@@ -50,39 +50,46 @@ def average_ranks(maps: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     values = maps.detach().reshape(len(maps), -1)
     chosen = None if mask is None else mask.expand(maps.shape).reshape(len(maps), -1)
-    if chosen is not None:
-        values = values.masked_fill(~chosen, torch.inf)
-    examples, positions = values.shape
-    if not positions:
+    if not values.shape[1]:
         return torch.zeros_like(values, dtype=torch.float64)
-    order, starts = _ordered(values)
-    places = torch.arange(1, positions + 1, dtype=torch.float64, device=maps.device).expand(examples, -1)
-    if not bool(starts.all()):
-        run = starts.reshape(-1).cumsum(0) - 1
-        lengths = run.bincount()
-        last = lengths.cumsum(0)
-        places = ((2 * last - lengths + 1).double() / 2)[run].reshape(examples, positions)
-        places -= torch.arange(examples, device=maps.device)[:, None] * positions
-    ranks = torch.empty_like(values, dtype=torch.float64).scatter_(1, order, places)
+    order, places = _placed(values if chosen is None else values.masked_fill(~chosen, torch.inf))
+    ranks = torch.empty_like(values, dtype=torch.float64).scatter_(1, order, places.expand_as(values))
     return ranks if chosen is None else ranks.masked_fill(~chosen, 0.0)
 
 
+def _placed(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each row's values lie in rising order, ``(row, position)``, and the average ranks in that order, one row where all are alike.
+
+    Infinities, which stand for what does not count, come last, in any order.
+    """
+    examples, positions = values.shape
+    order, same = _ordered(values)
+    places = torch.arange(1, positions + 1, dtype=torch.float64, device=values.device)[None]
+    if bool(same.any()):
+        same &= ~values.gather(1, order[:, 1:]).isinf()
+    if not bool(same.any()):
+        return order, places
+    run = torch.nn.functional.pad(~same, (1, 0), value=True).reshape(-1).cumsum(0) - 1
+    lengths = run.bincount()
+    last = lengths.cumsum(0)
+    places = ((2 * last - lengths + 1).double() / 2)[run].reshape(examples, positions)
+    return order, places - torch.arange(examples, device=values.device)[:, None] * positions
+
+
 def _ordered(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each row's values lie in rising order, and which of them differ from the one before, ``(row, position)`` each."""
-    starts = torch.ones_like(values, dtype=torch.bool)
+    """Where each row's values lie in rising order, ``(row, position)``, and which of them, but for the first, equal the one before."""
     if values.dtype is not torch.float32 or values.device.type != "cpu":
         ordered, order = values.sort(dim=1, stable=True)
-        starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-        return order, starts
+        return order, ordered[:, 1:] == ordered[:, :-1]
     # NumPy sorts whole numbers several times as fast as torch sorts numbers with their places: a number's bits, made to rise with
     # the number, go into the upper half of an integer, and its place into the lower one.
-    bits = (values + 0.0).view(torch.int32)  # + 0.0 makes -0.0 and 0.0 one value
-    rising = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
-    places = torch.arange(values.shape[1], device=values.device)
-    packed = torch.from_numpy(np.sort(((rising << 32) | places).numpy(), axis=1))
-    ordered = packed >> 32
-    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    return packed & 0xFFFFFFFF, starts
+    bits = (values + 0.0).numpy().view(np.int32)  # + 0.0 makes -0.0 and 0.0 one value
+    packed = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64)
+    packed <<= 32
+    packed |= np.arange(values.shape[1])
+    packed.sort(axis=1)
+    same = (packed[:, 1:] ^ packed[:, :-1]) >> 32 == 0
+    return torch.from_numpy(packed & 0xFFFFFFFF), torch.from_numpy(same)
 
 
 def ranked(maps: Tensor, mask: Tensor | None = None) -> Ranked:
@@ -92,14 +99,16 @@ def ranked(maps: Tensor, mask: Tensor | None = None) -> Ranked:
         maps: ``(batch, ...)``, finite.
         mask: Positions that count, in the shape of the maps; all for None.
     """
-    ranks = average_ranks(maps, mask)
     # Average ranks sum to n (n + 1) / 2 whatever the ties, in halves: centring is exact, a constant map exactly 0.
-    if mask is None:
-        centred = ranks - (ranks.shape[1] + 1) / 2
-    else:
-        weights = mask.expand(maps.shape).reshape(ranks.shape).double()
-        centred = (ranks - (weights.sum(1, keepdim=True) + 1) / 2) * weights
-    return unit(centred)
+    if mask is None and maps[:1].numel():
+        values = maps.detach().reshape(len(maps), -1)
+        order, places = _placed(values)  # without ties one row, so that little is computed before it is spread
+        found = unit(places - (values.shape[1] + 1) / 2)
+        units = torch.empty_like(values, dtype=torch.float64).scatter_(1, order, found.unit.expand_as(values))
+        return Ranked(units, found.constant.expand(len(maps)))
+    ranks = average_ranks(maps, mask)
+    weights = torch.ones_like(ranks) if mask is None else mask.expand(maps.shape).reshape(ranks.shape).double()
+    return unit((ranks - (weights.sum(1, keepdim=True) + 1) / 2) * weights)
 
 
 def unit(vectors: Tensor) -> Ranked:

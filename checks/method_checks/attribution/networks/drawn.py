@@ -11,7 +11,7 @@ from method_checks.attribution.explainers.shared import settings_of
 from method_checks.attribution.networks.randomization import Stage, random_state, recalibrated, stages, swapped
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -29,9 +29,15 @@ def calibration_batch(subject: Subject, context: Context, split: str) -> Batch:
     return subject.batch(split, context.indices(split)[:CALIBRATION])
 
 
-def stages_of(subject: Subject, batch: Batch, most: int) -> tuple[Stage, ...]:
-    """The subject's stages, the output's first."""
+def stages_of(subject: Subject, split: str, most: int) -> tuple[Stage, ...]:
+    """The subject's stages, the output's first, in the order in which the first example of a split goes through them."""
+    batch = subject.batch(split, (0,))
     return stages(subject.model, lambda: subject.outputs(batch), subject.layers, most)
+
+
+def calibrated(groups: Iterable[Sequence[Stage]], samples: int) -> int:
+    """How many examples go through the network for its norm layers, for one random network with these groups of stages."""
+    return sum(min(CALIBRATION, samples) for group in groups if any(stage.buffers for stage in group))
 
 
 def random_weights(
@@ -120,5 +126,7 @@ def _weights(
 ) -> dict[str, Tensor]:
     parameters = {name: state[name] for stage in group for name in stage.parameters}
     buffers = [name for stage in group for name in stage.buffers]
+    if not buffers:
+        return parameters
     with swapped(subject.model, parameters):
         return {**parameters, **recalibrated(subject.model, buffers, lambda: subject.outputs(calibration))}

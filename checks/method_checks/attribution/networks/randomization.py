@@ -138,13 +138,11 @@ def swapped(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     Raises:
         CheckError: A name is not one of the model's, or a tensor has another shape, type or device.
     """
-    own = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
+    own = {name: _held(model, name) for name in tensors}
     for name, tensor in tensors.items():
-        if name not in own:
-            raise CheckError(f'the model has no parameter or buffer "{name}".{did_you_mean(name, own)}')
-        if _form(tensor) != _form(own[name]):
+        if (tensor.dtype, tensor.shape, tensor.device) != (own[name].dtype, own[name].shape, own[name].device):
             raise CheckError(f'"{name}" is {_form(own[name])} in the model; it cannot be replaced by {_form(tensor)}')
-    before = {name: own[name].data for name in tensors}
+    before = {name: tensor.data for name, tensor in own.items()}
     try:
         for name, tensor in tensors.items():
             own[name].data = tensor.detach()
@@ -159,6 +157,19 @@ def seeded(generator: torch.Generator) -> Iterator[None]:
     """Within the block, torch, NumPy and Python draw from a seed that the generator gives, and then go on as before."""
     with randomness.seeded(int(torch.randint(2**32, (), generator=generator, device=generator.device))):
         yield
+
+
+def _held(model: nn.Module, name: str) -> Tensor:
+    """The parameter or buffer of this name; walking there is much faster than listing them all."""
+    path, _, key = name.rpartition(".")
+    try:
+        found = getattr(model.get_submodule(path), key)
+    except AttributeError:
+        found = None
+    if not isinstance(found, torch.Tensor):
+        names = [each for each, _ in (*model.named_parameters(), *model.named_buffers())]
+        raise CheckError(f'the model has no parameter or buffer "{name}".{did_you_mean(name, names)}')
+    return found
 
 
 def _form(tensor: Tensor) -> str:
