@@ -111,6 +111,7 @@ def run(
                 update={"verdicts": tuple(item.answered(given.get(item.id)) for item in record.verdicts)}
             ),
             partial=bool(only),
+            in_python=True,
         )
         with watching() if progress else nullcontext(Silent()) as watcher:
             return engine.keep_run(planned, chosen, options, watcher, keeping)

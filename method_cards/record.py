@@ -169,6 +169,8 @@ class Asked(_Data):
     """Whether all samples were measured even when everything was decided."""
     time_limit: FiniteFloat | None = None
     """Seconds that one check could take; None for as long as it needed."""
+    in_python: bool = False
+    """Whether it was asked for by ``method_cards.run``, with a model that was at hand."""
 
 
 class Record(_Data):

@@ -17,6 +17,7 @@ import method_cards
 from method_cards import Outcome, Record, Subject, live, record, run
 from method_cards.engine import run_project
 from method_cards.errors import InputError
+from method_cards.render import words
 from tests.helpers import (
     Scripted,
     classifier,
@@ -52,6 +53,16 @@ def test_a_model_at_hand_is_checked(parts: dict[str, Any]) -> None:
     assert found.path is not None
     assert record.read(found.path) == found
     assert not differences(before, state_of(parts["model"]))
+
+
+def test_what_is_said_to_run_it_again_does(parts: dict[str, Any]) -> None:
+    """A record of a model at hand shows a call in Python, not a command that knows no such subject; with the rest filled in it repeats the run."""
+    given = parts | {"explainer": "integrated-gradients", "progress": False}
+    first = run(**given, cards=COMPLETE, samples=64)
+    for said in (words.whole_rerun(first), words.rerun(first, first.by_id[COMPLETE])):
+        call = said.replace("...", "**given", 1)
+        again = eval(call, {"method_cards": method_cards, "given": given})
+        assert again.by_id[COMPLETE].criteria == first.by_id[COMPLETE].criteria, said
 
 
 def test_the_same_seed_gives_the_same_numbers(parts: dict[str, Any], tmp_path: Path) -> None:
