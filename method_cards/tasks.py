@@ -177,6 +177,8 @@ def _instead(subject: Subject) -> str:
         likely = inferred(subject.model, subject.split(name), subject.classes, subject.tokenizer)
     except InputError:
         return f"name the task that fits, of {', '.join(TASKS)}, or mend the model or the data"
+    if likely == subject.task:
+        return "mend the model or the data"
     return f"it looks like {likely}; name that, or mend the model or the data"
 
 

@@ -178,7 +178,7 @@ CONTRADICTED = [
         torch.rand(40, 6),
         (),
         "is torch.int64: numbers of classes",
-        "mend the model",
+        "logits: mend the model",
     ),
     ("text-classification", Words(nn.Linear(4, 20)), TOKENS, (), "(2, 6, 20); class", "it looks like text-generation"),
     ("text-generation", built(Words(flat(5)), TOKENS), TOKENS, (), "(2, 5), not (batch, token, vocab", "text-class"),
