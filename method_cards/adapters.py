@@ -70,11 +70,7 @@ class Adapter(ABC):
     def losses(self, inputs: Tensor | dict[str, Tensor], targets: Tensor) -> Tensor:
         """Cross-entropy in nats of each example, ``(batch,)``."""
         logits = self.outputs(inputs).double()  # in single precision, all losses of a confident model would be 0
-        if len(targets) and not bool(((targets >= 0) & (targets < logits.shape[1])).all()):
-            raise CheckError(
-                f"targets go from {int(targets.min())} to {int(targets.max())}, but the model's {logits.shape[1]} outputs are "
-                "numbered from 0; map the labels to these numbers in the data"
-            )
+        refuse_unknown_classes(targets, logits.shape[1])
         return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
     @abstractmethod
@@ -164,6 +160,11 @@ class TextAdapter(Adapter):
     def features(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
         """Token embeddings ``(batch, token, width)``."""
         embedded: Tensor = self.embedding(token_ids(inputs))
+        if embedded.dim() != 3:  # noqa: PLR2004  (example, token, width)
+            raise InputError(
+                f"the embedding layer gives {tuple(embedded.shape)} for tokens {tuple(token_ids(inputs).shape)}, but an explanation "
+                "needs a vector for each token; let the model sum them up itself, after an `nn.Embedding`"
+            )
         return embedded.detach()
 
     def outputs_at(self, features: Tensor, inputs: Tensor | dict[str, Tensor]) -> Tensor:
@@ -172,8 +173,14 @@ class TextAdapter(Adapter):
             return self.outputs(inputs)
 
     def mask(self, inputs: Tensor | dict[str, Tensor]) -> Tensor | None:
-        """The attention mask, where there is one."""
-        return inputs["attention_mask"].bool() if isinstance(inputs, Mapping) and "attention_mask" in inputs else None
+        """The attention mask; without one, all but the tokens that the embedding layer declares to be padding."""
+        if isinstance(inputs, Mapping) and "attention_mask" in inputs:
+            return inputs["attention_mask"].bool()
+        try:
+            padding, ids = getattr(self.embedding, "padding_idx", None), token_ids(inputs)
+        except InputError:  # these have to be known for explanations alone
+            return None
+        return None if padding is None else ids != padding
 
     def as_map(self, attributions: Tensor) -> Tensor:
         """Sum over the embedding's width, ``(batch, token)``."""
@@ -348,8 +355,10 @@ def as_tensor(output: Any) -> Tensor:
     elif isinstance(output, tuple | list) and output:
         found = output[0]
     if not isinstance(found, torch.Tensor):
+        keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
         raise CheckError(
-            f"the model returned {type(output).__name__}; a tensor, or an object with `.logits` or another output of the task, is needed"
+            f"the model returned {type(output).__name__}{keys}; a torch tensor, or an object with `.logits` or another output of the task, "
+            "is needed: wrap the model in one whose `forward` returns that"
         )
     return found
 
@@ -361,12 +370,30 @@ def as_logits(output: Any) -> Tensor:
         CheckError: The output has another shape.
     """
     logits = as_tensor(output)
+    if not logits.is_floating_point():
+        raise CheckError(f"the model's output is {logits.dtype}: numbers of classes, say; return its logits")
     if logits.dim() == 1 or (logits.dim() == 2 and logits.shape[1] == 1):  # noqa: PLR2004
         half = logits.reshape(-1, 1) / 2
         logits = torch.cat([-half, half], dim=1)
     if logits.dim() != 2:  # noqa: PLR2004
-        raise CheckError(f"the model's output has shape {tuple(logits.shape)}; classification needs (batch, class)")
+        squeezed = "; does it squeeze the batch away, or return a loss first?" if logits.dim() == 0 else ""
+        raise CheckError(
+            f"the model's output has shape {tuple(logits.shape)}; classification needs (batch, class){squeezed}"
+        )
     return logits
+
+
+def refuse_unknown_classes(targets: Tensor, classes: int) -> None:
+    """Refuse targets that are no classes of the model.
+
+    Raises:
+        CheckError: There are such.
+    """
+    if len(targets) and not bool(((targets >= 0) & (targets < classes)).all()):
+        raise CheckError(
+            f"targets go from {int(targets.min())} to {int(targets.max())}, but the model's {classes} outputs are numbered from 0; map the "
+            "labels to these numbers in the data"
+        )
 
 
 def as_vectors(output: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -46,6 +47,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from method_cards.errors import InputError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what no encoding can say
     try:
         app()
     except InputError as error:
@@ -54,6 +57,11 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:  # a name that is too long, a disk that is full
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201  (a message for the terminal)
+        raise SystemExit(2) from None
 
 
 def _version(show: bool) -> None:
@@ -426,7 +434,7 @@ def _write(path: Path, text: str, *, quiet: bool) -> None:
     from method_cards.errors import InputError
 
     if path == Path("-"):
-        typer.echo(text, nl=False)
+        typer.echo(text.encode(), nl=False)  # in UTF-8, as it says itself, whatever the terminal's encoding is
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -443,7 +451,7 @@ def _console(*, stderr: bool = False) -> Console:
 
 
 def _print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str).encode())
 
 
 if __name__ == "__main__":

@@ -84,12 +84,7 @@ class Split:
             inputs, targets = self._pair
             chosen = torch.as_tensor(indices, dtype=torch.long)
             return _indexed(inputs, chosen), targets[chosen]
-        pairs = [self._items[index] for index in indices]
-        for index, pair in zip(indices, pairs, strict=True):
-            if not _is_pair(pair):
-                raise InputError(
-                    f'data split "{self.name}": item {index} is {_described(pair)}; a Dataset must give pairs (input, target)'
-                )
+        pairs = [self._item(index) for index in indices]
         labels = torch.tensor([self._label(index, pair[1]) for index, pair in zip(indices, pairs, strict=True)])
         try:
             return self._checked(_collated([pair[0] for pair in pairs]), labels)
@@ -105,10 +100,26 @@ class Split:
         return tuple(order[: samples if samples is not None else len(self)].tolist())
 
     def _unknown(self, source: object) -> InputError:
+        rows = isinstance(source, list | tuple) and source and isinstance(source[0], Mapping)
+        of_rows = f", each {_described(source[0])}" if rows else ""  # type: ignore[index]  # it is a list then
         return InputError(
-            f'data split "{self.name}" is {_described(source)}; give a torch Dataset, a pair (inputs, targets) of tensors, or an '
-            "iterable of such pairs"
+            f'data split "{self.name}" is {_described(source)}{of_rows}; give a torch Dataset, a pair (inputs, targets) of tensors, '
+            "or an iterable of such pairs"
         )
+
+    def _item(self, index: int) -> tuple[Any, Any] | list[Any]:
+        """The input and the target of one item."""
+        try:
+            item = self._items[index]
+        except Exception as error:  # a person's own code reads it
+            raise InputError(
+                f'data split "{self.name}": item {index} of {len(self)} cannot be read: {type(error).__name__}: {error}'
+            ) from error
+        if not _is_pair(item):
+            raise InputError(
+                f'data split "{self.name}": item {index} is {_described(item)}; a Dataset must give pairs (input, target)'
+            )
+        return item
 
     def _label(self, index: int, target: object) -> int:
         """The class number of one item."""
@@ -118,7 +129,7 @@ class Split:
             label = torch.empty(0)
         if label.numel() != 1 or label.item() != int(label.nan_to_num()):
             raise InputError(
-                f'data split "{self.name}": item {index} has the target {target!r:.60}; it must be a class number'
+                f'data split "{self.name}": item {index} has the target {target!r:.60}; it must be a class number{_hint(target)}'
             )
         return int(label)
 
@@ -127,15 +138,21 @@ class Split:
         for part in parts:
             if not isinstance(part, torch.Tensor) and not _is_texts(part):
                 raise InputError(
-                    f'data split "{self.name}": inputs are {_described(part)}; give a tensor, tensors by name, or a list of texts'
+                    f'data split "{self.name}": inputs are {_described(part)}; give a tensor, tensors by name, or a list of '
+                    f"texts{_hint(part)}"
                 )
+            if isinstance(part, torch.Tensor) and part.layout != torch.strided:
+                raise InputError(
+                    f'data split "{self.name}": inputs are a {part.layout} tensor; give a dense one: `inputs.to_dense()`'
+                )
+        inputs = _each(inputs, torch.Tensor.detach)  # a person's own gradients are none of a check's business
         try:
             labels = torch.as_tensor(targets)
         except (TypeError, ValueError, RuntimeError):
             labels = torch.empty(())
         if labels.dim() == 0:
             raise InputError(
-                f'data split "{self.name}": targets are {_described(targets)}; give a tensor of class numbers'
+                f'data split "{self.name}": targets are {_described(targets)}; give a tensor of class numbers{_hint(targets)}'
             )
         if labels.is_floating_point() and not bool((labels.isfinite() & (labels == labels.round())).all()):
             raise InputError(
@@ -146,7 +163,8 @@ class Split:
             raise InputError(f'data split "{self.name}": {sorted(lengths)} inputs but {len(labels)} targets')
         if labels.is_complex() or labels.dim() > 2 or (labels.dim() == 2 and labels.shape[1] != 1):  # noqa: PLR2004
             raise InputError(
-                f'data split "{self.name}": targets of shape {tuple(labels.shape)} are not class numbers; give one integer for each example'
+                f'data split "{self.name}": targets of shape {tuple(labels.shape)} are not class numbers; give one integer for '
+                f"each example{_hint(labels)}"
             )
         one_column = labels.dim() == 2 and labels.shape[1] == 1  # noqa: PLR2004  (example, column)
         return inputs, labels.long().squeeze(1) if one_column else labels.long()
@@ -159,6 +177,11 @@ class Split:
             if not _is_pair(batch):
                 raise InputError(
                     f'data split "{self.name}": a batch is {_described(batch)}; batches must be pairs (inputs, targets)'
+                )
+            if isinstance(batch[1], int) or (isinstance(batch[1], torch.Tensor | np.generic) and batch[1].ndim == 0):
+                raise InputError(
+                    f'data split "{self.name}": the iterable gives one example at a time, not batches; give '
+                    "DataLoader(dataset, batch_size=64)"
                 )
             checked = self._checked(*batch)
             inputs.append(checked[0])
@@ -186,7 +209,8 @@ def fingerprint(inputs: Inputs, targets: Tensor) -> str:
 
 def update_digest(digest: hashlib._Hash, tensor: Tensor) -> None:
     """Feed a tensor's type, shape and bytes to a digest."""
-    host = tensor.detach().cpu().contiguous()
+    # A plain `contiguous` leaves odd strides in dimensions of size 1, and then bytes cannot be viewed.
+    host = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     digest.update(f"{host.dtype}{tuple(host.shape)}".encode())
     digest.update(host.reshape(-1).view(torch.uint8).numpy().tobytes() if host.numel() else b"")
 
@@ -224,7 +248,21 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, tuple | list) and all(isinstance(text, str) for text in value)
 
 
+def _hint(value: object) -> str:
+    """How to make what is needed of what was given, where that is well known."""
+    first = value[0] if isinstance(value, list | tuple) and value else None
+    if isinstance(value, str) or isinstance(first, str):
+        return ": the place of each name in the list of classes"
+    if isinstance(value, np.ndarray):
+        return ": `torch.as_tensor(array)`"
+    if isinstance(value, torch.Tensor) and value.dim() and value.shape[-1] > 1:
+        return "; of one-hot rows, `targets.argmax(-1)`"
+    return ""
+
+
 def _described(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} with the keys {', '.join(map(str, list(value)[:8]))}"
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
     return f"a {type(value).__name__}"

@@ -123,6 +123,7 @@ class Keeping:
         source: The folder whose git revision is told.
         told: Adds to a record what people said: answers, waivers.
         partial: Whether only some of the subject's cards or prescriptions were asked for.
+        in_python: Whether the model was at hand in Python.
     """
 
     records: Path
@@ -130,6 +131,7 @@ class Keeping:
     source: Path
     told: Callable[[Record], Record]
     partial: bool = False
+    in_python: bool = False
 
 
 def keep_run(
@@ -159,6 +161,7 @@ def keep_run(
             checks=tuple(options.checks),
             exhaustive=options.exhaustive,
             time_limit=options.time_limit,
+            in_python=keeping.in_python,
         ),
         subject=_subject_data(planned.subject, keeping.model),
         cards={loaded.card.id: loaded.document.sha256 for loaded in cards},

@@ -75,6 +75,16 @@ class CheckError(MethodCardsError):
     """A check cannot measure this subject: its verdict is *errored* with this message as the cause."""
 
 
+def foreign(error: BaseException) -> str:
+    """What another library's exception says, with what to do where that is well known."""
+    what = f"{type(error).__name__}: {error}"
+    if "on ScriptModules" in what:
+        what += (
+            "; the model is compiled by torch.jit.script, which has no hooks: check the module that it was made from"
+        )
+    return what
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: `` Did you mean "x"?``, or what is known, or nothing.
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from method_cards import judge
 from method_cards.check import Context
-from method_cards.errors import CheckError, MethodCardsError
+from method_cards.errors import CheckError, MethodCardsError, foreign
 from method_cards.lazy import torch
 from method_cards.measurement import Exact, Measurements, PerSample, Pictures, Series, TwoGroups, Yielded
 from method_cards.plan import Plan, Step
@@ -168,7 +168,7 @@ def _measure(
         )
     except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever a check does costs its own verdict and no other)
         last = traceback.extract_tb(error.__traceback__)[-1]
-        return "errored", f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
+        return "errored", f"{foreign(error)} ({last.filename}:{last.lineno})"
     return "complete", ""
 
 

@@ -22,8 +22,10 @@ from method_cards.data import Split
 from method_cards.document.explain import explain
 from method_cards.errors import InputError, did_you_mean
 from method_cards.execution import Options, Silent
+from method_cards.fitness import unfit
 from method_cards.lazy import torch
 from method_cards.project import SUBJECT_NAME, wrong_explainer
+from method_cards.randomness import seeded
 from method_cards.registry import Registry
 from method_cards.render.watch import watching
 from method_cards.subject import Subject, refuse_training_mode
@@ -90,25 +92,29 @@ def run(
     chosen, only = _cards([cards] if isinstance(cards, str | Path) else cards)
     given = _answers(answers or {}, chosen)
     registry = Registry.installed(map(_reference, checks))
-    subject = _subject(model, data, task, explainer, classes, tokenizer, train)
-    if problem := contradiction(subject):
-        raise InputError(problem)
-    _refuse_unknown_explainer(subject, chosen, registry)
-    if device is not None:
-        subject = _moved(subject, engine.device(device))
     options = Options(seed=_at_least(0, "seed", seed), samples=_at_least(1, "samples", samples), only=only)
-    planned = engine.prepare_subject(subject, chosen, registry, options)
-    keeping = engine.Keeping(
-        records=_unkept() if records is None else Path(records),
-        model=f"{type(subject.model).__qualname__}, given in Python",
-        source=Path.cwd(),
-        told=lambda record: record.model_copy(
-            update={"verdicts": tuple(item.answered(given.get(item.id)) for item in record.verdicts)}
-        ),
-        partial=bool(only),
-    )
-    with watching() if progress else nullcontext(Silent()) as watcher:
-        return engine.keep_run(planned, chosen, options, watcher, keeping)
+    with seeded(seed):  # a shuffling DataLoader, say, draws from it, and the caller's random numbers stay
+        subject = _subject(model, data, task, explainer, classes, tokenizer, train)
+        if problem := contradiction(subject):
+            raise InputError(problem)
+        _refuse_unknown_explainer(subject, chosen, registry)
+        if device is not None:
+            subject = _moved(subject, engine.device(device))
+        if problem := unfit(subject):
+            raise InputError(problem)
+        planned = engine.prepare_subject(subject, chosen, registry, options)
+        keeping = engine.Keeping(
+            records=_unkept() if records is None else Path(records),
+            model=f"{type(subject.model).__qualname__}, given in Python",
+            source=Path.cwd(),
+            told=lambda record: record.model_copy(
+                update={"verdicts": tuple(item.answered(given.get(item.id)) for item in record.verdicts)}
+            ),
+            partial=bool(only),
+            in_python=True,
+        )
+        with watching() if progress else nullcontext(Silent()) as watcher:
+            return engine.keep_run(planned, chosen, options, watcher, keeping)
 
 
 def _subject(

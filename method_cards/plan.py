@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from method_cards.check import Check, Passes
-from method_cards.errors import InputError, MethodCardsError, did_you_mean
+from method_cards.errors import InputError, MethodCardsError, did_you_mean, foreign
 from method_cards.registry import Entry, Registry
 from method_cards.subject import preserved
 from method_cards.verdict import Outcome, Verdict
@@ -213,7 +213,7 @@ def _price(step: Step, subject: Subject) -> str:
     except MethodCardsError as error:
         return f"The check could not measure: {error}"
     except Exception as error:  # noqa: BLE001  (whatever a check does costs its own verdict and no other)
-        return f"The check could not measure: {type(error).__name__}: {error}"
+        return f"The check could not measure: {foreign(error)}"
     return ""
 
 

@@ -202,7 +202,12 @@ class Project:
                         f'none of the subject\'s cards has a prescription "{key}".{did_you_mean(key, prescriptions)}'
                     )
                     found.append(self.document.problem((*at, "answers", key), message))
+            waived: set[str] = set()
             for index, waiver in enumerate(subject.waivers):
+                if waiver.prescription in waived:
+                    message = "another waiver above is for this prescription: keep one of them"
+                    found.append(self.document.problem((*at, "waivers", index, "prescription"), message))
+                waived.add(waiver.prescription)
                 if waiver.prescription not in prescriptions:
                     message = f'none of the subject\'s cards has a prescription "{waiver.prescription}".'
                     message += did_you_mean(waiver.prescription, prescriptions)
@@ -295,6 +300,7 @@ class Project:
         """
         if missing := self.missing(subject):
             raise DocumentError(missing)
+        from method_cards.fitness import unfit
         from method_cards.tasks import contradiction
 
         config = self.subject_config(subject)
@@ -302,14 +308,16 @@ class Project:
         try:
             with seeded(seed):
                 built = self._built(subject, config, device)
-                problem = contradiction(built)
+                problem, key = contradiction(built), "task"
+                if not problem:
+                    problem, key = unfit(built), "model"
         except InputError as error:
             message = str(error).removeprefix(f'subject "{subject}": ')
             raise InputError(f"{where}: {message}") from error
         except Exception as error:
             raise InputError(f"{where}: cannot be built: {type(error).__name__}: {error}") from error
         if problem:
-            raise DocumentError([self.document.problem(("subjects", subject, "task"), problem)])
+            raise DocumentError([self.document.problem(("subjects", subject, key), problem)])
         return built
 
     def _built(self, subject: str, config: SubjectConfig, device: str) -> Subject:
@@ -352,8 +360,8 @@ class Project:
         return {**self.collected.get(subject, {}), **self.subject_config(subject).answers}
 
     def waivers(self, subject: str) -> dict[str, Waiver]:
-        """The documented exceptions of a subject, by ``card/prescription``; of several for one, the first."""
-        return {waiver.prescription: waiver for waiver in reversed(self.subject_config(subject).waivers)}
+        """The documented exceptions of a subject, by ``card/prescription``."""
+        return {waiver.prescription: waiver for waiver in self.subject_config(subject).waivers}
 
     def told(self, record: Record) -> Record:
         """A record with the answers and waivers that people wrote since its run, so that they are seen without another one."""

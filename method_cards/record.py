@@ -169,6 +169,8 @@ class Asked(_Data):
     """Whether all samples were measured even when everything was decided."""
     time_limit: FiniteFloat | None = None
     """Seconds that one check could take; None for as long as it needed."""
+    in_python: bool = False
+    """Whether it was asked for by ``method_cards.run``, with a model that was at hand."""
 
 
 class Record(_Data):
@@ -264,14 +266,20 @@ def write(record: Record, folder: Path, arrays: Iterable[tuple[str, np.ndarray[A
 
     Returns:
         The path of ``record.json``.
+
+    Raises:
+        InputError: It cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, array in arrays:
-        with whole(folder / name) as handle:
-            np.save(handle, array, allow_pickle=False)
     path = folder / FILE
-    with whole(path) as handle:
-        handle.write(to_json(record).encode())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, array in arrays:
+            with whole(folder / name) as handle:
+                np.save(handle, array, allow_pickle=False)
+        with whole(path) as handle:
+            handle.write(to_json(record).encode())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
 
 
@@ -293,10 +301,10 @@ def read(path: Path) -> Record:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         found = Record.model_validate_json(content)
-    except ValidationError:
-        return _explained(path, content)
+    except ValidationError as error:
+        raise _refusal(path, content, error.errors()[0]["msg"]) from error
     if "schema_version" not in found.model_fields_set:
-        return _explained(path, content)
+        raise _refusal(path, content, "schema_version is missing")
     if not re.fullmatch(SUBJECT, found.subject.id):
         raise InputError(
             f'{path}: the subject "{found.subject.id}" cannot name a page: use letters, digits, ".", "_", "-"'
@@ -304,25 +312,26 @@ def read(path: Path) -> Record:
     return found.at(path)
 
 
-def _explained(path: Path, content: bytes) -> Record:
-    """Read what was refused again, piece by piece, to say why; the quick way does not tell a wrong version from a wrong field."""
+def _refusal(path: Path, content: bytes, said: str) -> InputError:
+    """Why a file is no record: read again, piece by piece, since the quick way does not tell a wrong version from a wrong field."""
     try:
         data = parse_json(content)
     except ValueError as error:
-        raise InputError(f"{path}: is not JSON: {error}; delete the folder or run again") from error
+        return InputError(f"{path}: is not JSON: {error}; delete the folder or run again")
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: schema version {version!r} is not known; this release reads version {SCHEMA_VERSION}"
+        return InputError(
+            f"{path}: schema version {version!r:.40} is not known; this release reads version {SCHEMA_VERSION}"
         )
     try:
-        return Record.model_validate(data).at(path)  # refused, since the quick way refused it
+        Record.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{path}: is not a valid record: {where}: {first['msg']} ({error.error_count()} problems)"
-        ) from error
+        return InputError(f"{path}: is not a valid record: {where}: {first['msg']} ({error.error_count()} problems)")
+    return InputError(
+        f"{path}: is not a valid record: {said}"
+    )  # half of a character, which Python takes and JSON does not
 
 
 def read_pictures(folder: Path, data: PicturesData) -> Pictures:

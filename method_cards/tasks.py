@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from method_cards.adapters import ADAPTERS, CLASSIFICATION, TASKS, Task, as_tensor, call, token_ids
 from method_cards.errors import CheckError, InputError, did_you_mean
+from method_cards.fitness import uncallable
 from method_cards.lazy import torch
 from method_cards.randomness import kept
 from method_cards.subject import preserved
@@ -62,10 +63,11 @@ def inferred(
     try:
         output = as_tensor(_called(model, encoded))
     except CheckError as error:
-        raise _asked(str(error)) from error
+        raise InputError(str(error)) from error
     except Exception as error:
         raise InputError(
             f'the model cannot be called with examples of the split "{split.name}": {type(error).__name__}: {error}'
+            f"{uncallable(model, encoded)}"
         ) from error
     shape = tuple(output.shape)
     if _is_text(inputs, encoded):
@@ -78,6 +80,11 @@ def inferred(
         return "tabular-classification"
     if features.dim() == 4:  # noqa: PLR2004  (example, channel, height, width)
         return _of_images(features, shape, split, len(classes))
+    if _is_logits(shape):
+        raise _asked(
+            f"inputs of shape {tuple(features.shape)} are no images (batch, channel, height, width); series and volumes are tables",
+            "tabular-classification",
+        )
     raise _asked(f"inputs of shape {tuple(features.shape)} and outputs of shape {shape} fit several tasks or none")
 
 
@@ -133,6 +140,8 @@ def _unfit(task: str, inputs: Tensor | dict[str, Tensor]) -> str:
         is_unfit = "input_ids" in inputs and not floating
     elif task == "tabular-classification":
         is_unfit = len(shapes[0]) == 3  # noqa: PLR2004  (channel, height, width)
+    elif task == "image-classification" and len(floating) == 1:
+        is_unfit = floating[0].dim() != 4  # noqa: PLR2004  (example, channel, height, width)
     else:
         is_unfit = not floating and len(shapes[0]) == 1
     if not is_unfit:
@@ -168,6 +177,8 @@ def _instead(subject: Subject) -> str:
         likely = inferred(subject.model, subject.split(name), subject.classes, subject.tokenizer)
     except InputError:
         return f"name the task that fits, of {', '.join(TASKS)}, or mend the model or the data"
+    if likely == subject.task:
+        return "mend the model or the data"
     return f"it looks like {likely}; name that, or mend the model or the data"
 
 

@@ -389,6 +389,58 @@ def test_a_plain_tensor_of_token_ids_will_do() -> None:
     assert measured(Completeness(), subject).select("completeness_gap", {})[0].values.mean() < 0.05
 
 
+def test_padding_that_the_embedding_declares_is_no_content() -> None:
+    """Without an attention mask, tokens that the embedding layer holds for padding count as such; other layers declare none."""
+    ids = torch.tensor([[3, 2, 0, 0], [1, 2, 3, 4]])
+    model = nn.ModuleDict({"embedding": nn.Embedding(6, 4, padding_idx=0)})
+    adapter = ADAPTERS["text-classification"](model)
+    expected = [[True, True, False, False], [True] * 4]
+    for inputs in (ids, {"input_ids": ids}):
+        found = adapter.mask(inputs)
+        assert found is not None
+        assert found.tolist() == expected
+    model["embedding"] = nn.Embedding(6, 4)
+    assert adapter.mask(ids) is None
+    assert ADAPTERS["text-classification"](nn.ModuleDict()).mask(ids) is None
+    assert adapter.mask({"inputs_embeds": torch.zeros(2, 4, 4)}) is None
+
+
+class Summed(nn.Module):
+    """Token ids to logits, over the sum of those that are not padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.layer = nn.Embedding(10, 8), nn.Linear(8, 2)
+        with torch.no_grad():
+            self.embedding.weight[0] = 0
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.layer(self.embedding(ids).tanh().sum(1))  # type: ignore[no-any-return]
+
+
+def test_maps_of_texts_are_compared_where_padding_is_all_zero() -> None:
+    """Many equal numbers in embeddings are no background of an image: maps of tokens are compared over all of them."""
+    torch.manual_seed(0)
+    ids = torch.randint(1, 10, (24, 8)) * (torch.arange(8) < torch.randint(2, 4, (24, 1)))
+    subject = Subject(
+        "sum", "text-classification", Summed().eval(), {"test": (ids, ids[:, 0] % 2)}, explainer={"method": "gradient"}
+    )
+    found = measured(ParameterRandomization(), subject)
+    assert list(found)
+
+
+def test_an_embedding_of_whole_texts_cannot_be_explained() -> None:
+    """An EmbeddingBag gives one vector for all tokens, so that there is nothing to attribute to each."""
+    model = nn.Sequential(OrderedDict(bag=nn.EmbeddingBag(10, 4), layer=nn.Linear(4, 2))).eval()
+    ids = torch.randint(0, 10, (6, 5))
+    adapter = ADAPTERS["text-classification"](model, "bag")
+    assert adapter.outputs(ids).shape == (6, 2)
+    with pytest.raises(InputError, match="an explanation needs a vector for each token"):
+        adapter.features(ids)
+    with pytest.raises(InputError, match="the model has 0 embedding layers"):
+        ADAPTERS["text-classification"](model).features(ids)
+
+
 def test_texts_without_a_tokenizer_are_refused() -> None:
     """The message says where to name one."""
     subject = text_subject((texts(), torch.arange(40) % 3))

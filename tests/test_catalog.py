@@ -123,13 +123,16 @@ def test_a_card_in_the_wrong_place_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_card_does_not_lead_out_of_its_folder(tmp_path: Path) -> None:
-    """A link to a file elsewhere is not followed."""
+    """A link to a file elsewhere, or to itself, is not followed."""
     root = folder(tmp_path)
     path = card(root, "linked")
     elsewhere = tmp_path / "elsewhere.yaml"
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
     assert "leads out of" in refused(root)[0].message
+    path.unlink()
+    path.symlink_to(path)
+    assert "Too many levels of symbolic links" in refused(root)[0].message
 
 
 def test_files_that_a_card_names_are_there(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_an_empty_split_is_refused(source: Any) -> None:
         (3, "is a int; give a torch Dataset"),
         (None, "is a NoneType; give a torch Dataset"),
         ("train.csv", "is a str; give a torch Dataset"),
-        ({"x": INPUTS}, "is a dict; give a torch Dataset"),
+        ({"x": INPUTS}, "is a dict with the keys x; give a torch Dataset"),
         (INPUTS, "is a Tensor; give a torch Dataset"),
         ((INPUTS, TARGETS[:4]), r"\[10\] inputs but 4 targets"),
         (({"x": INPUTS, "y": INPUTS[:3]}, TARGETS), r"\[3, 10\] inputs but 10 targets"),
@@ -138,9 +138,13 @@ def test_an_empty_split_is_refused(source: Any) -> None:
         ((INPUTS, torch.full((10,), float("nan"))), "must be class numbers"),
         ((INPUTS, 3), "targets are a int; give a tensor of class numbers"),
         ((INPUTS, torch.tensor(3)), "targets are a Tensor; give a tensor of class numbers"),
-        ((INPUTS, ["cat"] * 10), "targets are a list of 10; give a tensor of class numbers"),
-        ((INPUTS.numpy(), TARGETS), "inputs are a ndarray; give a tensor"),
+        ((INPUTS, ["cat"] * 10), "targets are a list of 10; give a tensor of class numbers: the place of each name"),
+        ((INPUTS.numpy(), TARGETS), r"inputs are a ndarray; give a tensor.*: `torch.as_tensor\(array\)`"),
         (iter([INPUTS, INPUTS]), "batches must be pairs"),
+        (iter(zip(INPUTS, TARGETS, strict=True)), r"one example at a time, not batches; give DataLoader\("),
+        ([{"x": INPUTS[0], "label": 1}], "is a list of 1, each a dict with the keys x, label; give a torch Dataset"),
+        ((INPUTS, torch.eye(10)), r"give one integer for each example; of one-hot rows, `targets.argmax\(-1\)`"),
+        ((INPUTS.to_sparse(), TARGETS), r"inputs are a torch.sparse_coo tensor; give a dense one"),
         ((INPUTS, TARGETS, TARGETS), "is a tuple of 3; give a torch Dataset"),
     ],
 )
@@ -154,17 +158,27 @@ def test_data_of_another_form_is_refused(source: Any, message: str) -> None:
     ("make", "message"),
     [
         (lambda index: INPUTS[index], "item 2 is a Tensor; a Dataset must give pairs"),
-        (lambda index: {"x": INPUTS[index], "label": 1}, "item 2 is a dict; a Dataset must give pairs"),
+        (lambda index: {"x": INPUTS[index], "label": 1}, "item 2 is a dict with the keys x, label; a Dataset must"),
         (lambda index: (INPUTS[index], INPUTS[index]), "item 2 has the target"),
         (lambda index: (INPUTS[index], "cat"), "item 2 has the target 'cat'; it must be a class number"),
         (lambda index: (INPUTS[index], 0.5), "must be a class number"),
         (lambda index: (INPUTS[index, : 1 + index % 2], 0), "examples cannot be put into one batch"),
+        (lambda index: (INPUTS[index + 100], 0), "item 2 of 10 cannot be read: IndexError: index 102 is out of bounds"),
     ],
 )
 def test_a_dataset_with_other_items_is_refused(make: Any, message: str) -> None:
     """What is wrong with an item is said when it is read, with its number."""
     with pytest.raises(InputError, match=message):
         Split("test", Examples(make)).take((2, 3))
+
+
+def test_data_takes_no_part_in_gradients() -> None:
+    """Inputs that somebody takes gradients of are read as plain numbers, and stay as they are."""
+    inputs = INPUTS.clone().requires_grad_()
+    for given in (inputs, {"x": inputs}):
+        taken, _ = Split("test", (given, TARGETS)).take((0, 1))
+        assert not (taken["x"] if isinstance(taken, dict) else taken).requires_grad  # type: ignore[union-attr]  # no texts
+    assert inputs.requires_grad
 
 
 def test_examples_are_drawn_without_replacement_from_the_seed() -> None:
@@ -180,6 +194,13 @@ def test_drawing_is_uniform() -> None:
     split = Split("test", (INPUTS, TARGETS))
     counts = np.bincount([split.draw(1, seed)[0] for seed in range(2000)], minlength=10)
     assert ((counts - 200) ** 2 / 200).sum() < 27.9  # chi-squared with 9 degrees of freedom, one in a thousand
+
+
+def test_a_fingerprint_is_of_values_whatever_their_strides() -> None:
+    """The same numbers have one fingerprint, even where a dimension of size 1 has a stride of its own."""
+    one, other = torch.arange(10.0)[::5][:1], torch.zeros(1)
+    assert one.stride() != other.stride()
+    assert fingerprint(one, TARGETS) == fingerprint(other, TARGETS)
 
 
 def test_a_fingerprint_depends_on_values_types_shapes_and_names() -> None:

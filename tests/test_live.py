@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 import method_cards
 from method_cards import Outcome, Record, Subject, live, record, run
 from method_cards.engine import run_project
 from method_cards.errors import InputError
+from method_cards.render import words
 from tests.helpers import (
     Scripted,
     classifier,
@@ -53,6 +55,16 @@ def test_a_model_at_hand_is_checked(parts: dict[str, Any]) -> None:
     assert not differences(before, state_of(parts["model"]))
 
 
+def test_what_is_said_to_run_it_again_does(parts: dict[str, Any]) -> None:
+    """A record of a model at hand shows a call in Python, not a command that knows no such subject; with the rest filled in it repeats the run."""
+    given = parts | {"explainer": "integrated-gradients", "progress": False}
+    first = run(**given, cards=COMPLETE, samples=64)
+    for said in (words.whole_rerun(first), words.rerun(first, first.by_id[COMPLETE])):
+        call = said.replace("...", "**given", 1)
+        again = eval(call, {"method_cards": method_cards, "given": given})
+        assert again.by_id[COMPLETE].criteria == first.by_id[COMPLETE].criteria, said
+
+
 def test_the_same_seed_gives_the_same_numbers(parts: dict[str, Any], tmp_path: Path) -> None:
     """Two runs with one seed agree to the last digit; records go where they are wanted, those of some prescriptions marked as partial."""
     first, second = (
@@ -70,6 +82,35 @@ def test_the_same_seed_gives_the_same_numbers(parts: dict[str, Any], tmp_path: P
     assert first.verdicts == second.verdicts
     assert sorted(path.parent.parent.name for path in record.find(tmp_path)) == ["Linear", "Linear"]
     assert first.id.endswith("-partial")
+
+
+def test_a_shuffling_loader_gives_the_same_and_draws_nothing_of_ours(parts: dict[str, Any]) -> None:
+    """What data draws follows from the seed of the run, and the caller's random numbers go on as if nothing had been drawn."""
+    inputs, targets = torch.randn(40, 4), torch.arange(40) % 3
+
+    def of(draws: int) -> list[Any]:
+        torch.manual_seed(draws)
+        before = torch.get_rng_state()
+        data = {"test": DataLoader(TensorDataset(inputs, targets), batch_size=8, shuffle=True)}
+        found = run(
+            **{**parts, "data": data}, cards=COMPLETE, explainer="integrated-gradients", samples=16, progress=False
+        )
+        assert torch.equal(before, torch.get_rng_state())
+        return [(series.name, series.values) for series in found.executions[0].measurements]
+
+    assert of(1) == of(2)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_scripted_model_is_told_what_it_lacks(parts: dict[str, Any]) -> None:
+    """Checks that hook layers cannot measure a model of torch.jit.script, and say which model to check; the others do."""
+    model = torch.jit.script(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)).eval())
+    cards = [COMPLETE, "integrated-gradients/depends-on-parameters", "guided-backprop/maps-are-not-empty"]
+    data = {"test": (torch.randn(40, 4), torch.arange(40) % 3)}
+    found = run(model, data, cards, explainer="integrated-gradients", samples=16, progress=False)
+    reasons = {verdict.id: verdict.reason for verdict in found.verdicts}
+    assert "check the module that it was made from" not in reasons[COMPLETE]
+    assert all("check the module that it was made from" in reasons[name] for name in cards[1:])
 
 
 def test_a_card_and_a_check_of_ones_own(tmp_path: Path) -> None:

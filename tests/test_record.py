@@ -112,6 +112,14 @@ def test_a_damaged_record_is_refused(content: bytes, message: str, tmp_path: Pat
     assert str(path) in str(error.value)
 
 
+def test_half_a_character_is_refused(tmp_path: Path) -> None:
+    """A lone surrogate, which JSON can write and no page can, is refused."""
+    path = record.write(made(device="DEVICE"), tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace("DEVICE", "\\ud800"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"is not a valid record: .*JSON"):
+        record.read(path)
+
+
 def test_a_missing_record_is_refused(tmp_path: Path) -> None:
     """A path without a file is bad input."""
     with pytest.raises(InputError, match="cannot be read: No such file"):

@@ -33,6 +33,20 @@ class Words(nn.Module):
         return self.after(self.embedding(input_ids))
 
 
+class Predicted(nn.Module):
+    """Numbers of classes, as `predict` of scikit-learn gives them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.argmax(1)
+
+
+class Named(nn.Module):
+    """Its output under a name that nobody knows."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"scores": x}
+
+
 def tokenizer(texts: list[str], **_: Any) -> dict[str, Tensor]:
     ids = torch.tensor([[len(text) % 20, 1] for text in texts])
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -91,6 +105,12 @@ DOUBTFUL = [
     (Words(nn.Linear(4, 3)), TOKENS, "fit several tasks or none"),
     (nn.Identity(), torch.rand(40, 3, 4), "fit several tasks or none"),
     (nn.Linear(7, 5), torch.rand(40, 6), 'cannot be called with examples of the split "test"'),
+    (
+        nn.Sequential(nn.Conv1d(3, 5, 8), nn.Flatten()),
+        torch.rand(40, 3, 8),
+        'series and volumes are tables; give task="tabular-class',
+    ),
+    (Named(), torch.rand(40, 6), "the model returned dict with scores; a torch tensor.*: wrap the model in one whose"),
     (nn.LSTM(6, 2), {"a": torch.rand(40, 6), "b": torch.rand(40, 6)}, "cannot be called"),
 ]
 
@@ -144,6 +164,22 @@ CONTRADICTED = [
         "text-classification",
     ),
     ("image-classification", nn.Flatten(), ["a text"] * 40, (), "holds texts", "name the task that fits, of "),
+    (
+        "image-classification",
+        built(flat(5), torch.rand(2, 3, 8)),
+        torch.rand(40, 3, 8),
+        (),
+        "holds torch.float32 numbers of shape (3, 8)",
+        "name the task that fits",
+    ),
+    (
+        "tabular-classification",
+        Predicted(),
+        torch.rand(40, 6),
+        (),
+        "is torch.int64: numbers of classes",
+        "logits: mend the model",
+    ),
     ("text-classification", Words(nn.Linear(4, 20)), TOKENS, (), "(2, 6, 20); class", "it looks like text-generation"),
     ("text-generation", built(Words(flat(5)), TOKENS), TOKENS, (), "(2, 5), not (batch, token, vocab", "text-class"),
     ("image-classification", nn.AvgPool2d(2), IMAGES, (), "(2, 3, 4, 4)", "it looks like image-to-image"),

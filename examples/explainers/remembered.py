@@ -63,7 +63,7 @@ def pairs(**measurements: str) -> dict[str, Interval]:
     number = r"(-?[\d.]+)"
     found = {}
     for name, measurement in measurements.items():
-        match = re.search(rf"`{re.escape(measurement)}` {number} \[{number}, {number}\]", text)
+        match = re.search(rf">{re.escape(measurement)} {number} \({number} to {number}\)", text)
         assert match is not None, measurement
         found[name] = (float(match[1]), float(match[2]), float(match[3]))
     return found
@@ -140,7 +140,7 @@ REMEMBERED = (
         "gdrift2026membership",
         "substantially better than attacks by confidence, perplexity and reference models",
         "AUC on a [GPT-2 of 28,000 parameters](memorization.md) that saw each sentence 100 times",
-        lambda: pairs(drift="drift_auc", loss="membership_auc loss"),
+        lambda: pairs(drift="drift AUC", loss="membership AUC (loss)"),
         "drift above loss",
         lambda value: value["drift"] > value["loss"],
         "method-cards run && python comparison.py in examples/memorization",
@@ -151,7 +151,7 @@ REMEMBERED = (
         "zhang2025mink",
         "6.2 % to 10.5 % better than the runner-up in AUC on WikiMIA, which compares texts from before and after a date",
         "AUC on the same model, whose two groups of texts are one random split",
-        lambda: pairs(**{"min-k-plus-plus": "membership_auc min-k-plus-plus", "loss": "membership_auc loss"}),
+        lambda: pairs(**{"min-k-plus-plus": "membership AUC (min-k-plus-plus)", "loss": "membership AUC (loss)"}),
         "Min-K %++ above loss",
         lambda value: value["min-k-plus-plus"] > value["loss"],
         "method-cards run && python comparison.py in examples/memorization",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import html
+from functools import cache
 from pathlib import Path
 
 from method_cards import Project, Record, Verdict, record
+from method_cards.catalog import Catalog
+from method_cards.judge import number
+from method_cards.render.interval import of
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "site" / "evidence" / "memorization.md"
@@ -71,7 +75,14 @@ def measured(one: Verdict, other: Verdict) -> bool:
 def row(one: Verdict, other: Verdict) -> str:
     """A prescription with both verdicts."""
     card, _, slug = one.id.partition("/")
-    return f"| [{slug}](../cards/{card}.md#{slug}) | {cell(one)} | {cell(other)} |"
+    return f"| [{heading(one.id)}](../cards/{card}.md#{slug}) | {cell(one)} | {cell(other)} |"
+
+
+@cache
+def heading(prescription: str) -> str:
+    """What a prescription is called."""
+    cards = [loaded.card for loaded in Catalog.installed()]
+    return next(item.heading for card in cards for item in card.prescriptions if f"{card.id}/{item.id}" == prescription)
 
 
 def cell(verdict: Verdict) -> str:
@@ -79,11 +90,11 @@ def cell(verdict: Verdict) -> str:
     parts = [f"{MARKS[str(verdict.outcome)]} {str(verdict.outcome).replace('_', ' ')}"]
     for result in (*verdict.criteria, *verdict.gates):
         if result.interval is not None and (result in verdict.criteria or str(result.outcome) != "passed"):
-            where = "".join(f" {value}" for value in result.where.values())
+            where = f" ({', '.join(map(str, result.where.values()))})" if result.where else ""
             interval = result.interval
-            parts.append(
-                f"`{result.measurement}{where}` {interval.estimate:.3g} [{interval.low:.3g}, {interval.high:.3g}], {result.bound}"
-            )
+            spread = f" ({number(interval.low)} to {number(interval.high)})" if interval.low < interval.high else ""
+            bound = result.bound.replace(" ", "&nbsp;")
+            parts.append(f"{of(result.measurement)}{where} {number(interval.estimate)}{spread}, allowed {bound}")
     if len(parts) == 1:
         parts.append(html.escape(verdict.reason).replace("|", "&#124;"))
     return "<br>".join(parts)

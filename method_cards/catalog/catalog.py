@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -217,7 +218,7 @@ class _Loading:
         if len(parts) != 3:  # noqa: PLR2004  (family, card, file)
             self._refuse(path, f"stands in the wrong place: a card is <family>/<card>/{FILE} inside {folder.path}")
             return
-        if not path.resolve().is_relative_to(folder.path.resolve()):
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder.path)):  # of a loop, too
             self._refuse(path, f"leads out of {folder.path}: put the file itself there")
             return
         try:

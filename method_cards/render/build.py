@@ -44,16 +44,28 @@ def write_markdown(project: Project, folder: Path) -> int:
     source = source_of(project)
     made = site.build(source)
     files = {**{path: text.encode() for path, text in made.pages.items()}, **made.files, **site.assets()}
-    for path, content in files.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+    try:
+        for path, content in files.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        _fill_boards(folder, source)
+    except OSError as error:
+        raise InputError(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
+    return len(files)
+
+
+def _fill_boards(folder: Path, source: site.Source) -> None:
+    """Fill in the board on each page that asks for it."""
     for page in sorted(path for path in folder.rglob("*.md") if path.is_file()):
         if board.MARK.encode() in page.read_bytes():  # pages that do not ask for the board may be in any encoding
-            filled = board.fill(page.read_text(encoding="utf-8"), page.relative_to(folder).as_posix(), source)
+            try:
+                text = page.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                raise InputError(f"{page}: asks for the board and is not UTF-8 text: save it as UTF-8") from None
+            filled = board.fill(text, page.relative_to(folder).as_posix(), source)
             with whole(page.resolve()) as handle:
                 handle.write(filled.encode())
-    return len(files)
 
 
 def build_site(config: Path, *, strict: bool = True) -> Path:

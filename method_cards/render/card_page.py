@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -197,7 +196,7 @@ def _page(
         owners=", ".join(person.name for person in card.owners),
         checks=source.registry.ids,
         figure_folder=FIGURES,
-        card_sha=hashlib.sha256(loaded.document.path.read_bytes()).hexdigest(),
+        card_sha=loaded.document.sha256,
     )
 
 

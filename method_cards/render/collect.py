@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from method_cards import answers, document
 from method_cards.errors import DocumentError, InputError, did_you_mean
 from method_cards.render import cells, words
-from method_cards.render.notebook import FORMAT, card_notebook, digest, subject_notebook
+from method_cards.render.notebook import FORMAT, LIMIT, card_notebook, digest, subject_notebook
 from method_cards.verdict import Answer, answer_from
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
     from method_cards.project import Project
-
-LIMIT = 64 << 20
-"""How many bytes a notebook may have: 64 MiB, pictures included."""
 
 FIELDS = ("answer", "by", "on", "evidence")
 

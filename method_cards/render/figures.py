@@ -8,6 +8,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -275,11 +276,14 @@ class Drawer:
         if self._cache is None:
             return make()
         path = self._cache / name
-        if not path.is_file():
+        with suppress(OSError, UnicodeDecodeError):  # it is not there yet, or damaged
+            return path.read_text(encoding="utf-8")
+        made = make()
+        with suppress(OSError):  # what cannot be kept is drawn again
             self._cache.mkdir(parents=True, exist_ok=True)
             with whole(path) as handle:  # half a drawing would be taken for the whole one from then on
-                handle.write(make().encode())
-        return path.read_text(encoding="utf-8")
+                handle.write(made.encode())
+        return made
 
 
 def _svg(drawing: Drawing, key: str) -> str:

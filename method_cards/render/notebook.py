@@ -1,13 +1,13 @@
 """Notebooks of cards and subjects: the checklist, and for each prescription its text, its result, and a cell that runs its check again.
 
-The same card, subject and record give the same bytes: cell ids follow from what a cell is about, and nothing tells the time.
+The same card, subject and record give the same bytes: cell ids follow from what a cell is about, and nothing tells the time, but that
+a waiver has expired.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-import json
 import os
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from method_cards import record as records
+from method_cards.document import parse_json, read_bytes, whole
 from method_cards.errors import InputError, did_you_mean
 from method_cards.render import cells, words
 
@@ -34,6 +35,9 @@ KERNEL = {
     "language_info": {"name": "python"},
 }
 
+
+LIMIT = 64 << 20
+"""How many bytes a notebook may have: 64 MiB, pictures included."""
 
 FORMAT = 2
 """Goes up when a notebook's cells mean something else than before, so that answers are not collected from an old one."""
@@ -105,7 +109,7 @@ def write(project: Project, name: str, output: Path | None = None, *, execute: b
     Raises:
         InputError: There is no such card or subject, the file holds answers that nobody has collected, or it cannot be written.
     """
-    path = (output or project.folder / "notebooks" / f"{name}.ipynb").resolve()
+    path = Path(os.path.realpath(output or project.folder / "notebooks" / f"{name}.ipynb"))
     try:
         folder = os.path.relpath(project.folder, path.parent).replace(os.sep, "/")
     except ValueError:  # another drive
@@ -132,14 +136,20 @@ def write(project: Project, name: str, output: Path | None = None, *, execute: b
         known = [*project.config.subjects, *project.catalog.ids]
         raise InputError(f'no subject and no card is called "{name}".{did_you_mean(name, known)}')
     _refuse_loss(path, notebook)
+    _write(path, notebook)
+    if execute:
+        _write(path, run(notebook, path.parent))
+    return path
+
+
+def _write(path: Path, notebook: NotebookNode) -> None:
+    """Write a notebook, whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_json(notebook), encoding="utf-8")
+        with whole(path) as handle:
+            handle.write(to_json(notebook).encode())
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    if execute:
-        path.write_text(to_json(run(notebook, path.parent)), encoding="utf-8")
-    return path
 
 
 def run(
@@ -255,14 +265,14 @@ class _Made:
 def _refuse_loss(path: Path, fresh: NotebookNode) -> None:
     """Refuse to write over answers that a person gave in a notebook, and that the new one would not hold."""
     try:
-        old = json.loads(path.read_bytes())["cells"]
+        old = parse_json(read_bytes(path, LIMIT))["cells"]
         changed = {
             cell["id"]: (about["prescription"], _given("".join(cell["source"])))
             for cell in old
             if (about := cell["metadata"].get("method_cards", {})).get("role") == "question"
             and digest("".join(cell["source"])) != about["sha256"]
         }
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (InputError, ValueError, LookupError, TypeError, AttributeError):
         return  # no notebook, or none of this package's
     held = {cell.id: _given(cell.source) for cell in fresh.cells}
     lost = [words.clean(name)[:100] for place, (name, given) in changed.items() if given and given != held.get(place)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -162,7 +161,7 @@ class Result:
     @property
     def command(self) -> str:
         """What runs it again."""
-        return f"{words.rerun(self.record, self.verdict)} --device {shlex.quote(self.record.device.partition(':')[0])}"
+        return words.rerun(self.record, self.verdict, self.record.device.partition(":")[0])
 
     @property
     def status(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import unicodedata
@@ -191,18 +192,34 @@ def calibrated(loaded: LoadedCard, prescription: Prescription, version: str = ""
     return found, " ".join(part for part in (rates(found), shares, shortcoming(found)) if part)
 
 
-def rerun(record: Record, verdict: Verdict) -> str:
-    """The command that decides this one prescription again, with more samples where there are enough to decide it."""
+def rerun(record: Record, verdict: Verdict, device: str = "") -> str:
+    """What decides this one prescription again, with more samples where there are enough to decide it: a command, or a call in Python.
+
+    Args:
+        record: The run.
+        verdict: What was decided.
+        device: Where to run; left to the command where empty.
+    """
     found = execution(record, verdict)
     samples = found.samples if found is not None else None
     needed = samples_needed(verdict) if verdict.outcome is Outcome.INCONCLUSIVE else None
     if needed is not None and (found is None or all(split.size >= needed for split in found.splits)):
         samples = needed
     asked = record.asked or Asked()
+    if asked.in_python:
+        return _call(record, [verdict.id], samples, device)
     card = ["--card", verdict.card] if asked.cards else []  # one that the subject may not name
     more = ["--samples", str(samples)] if samples is not None else []
     more += _each("--check", asked.checks)
+    more += ["--device", device] if device else []
     return command("run", record.subject.id, *card, "--only", verdict.id, "--seed", str(record.seed), *more)
+
+
+def _call(record: Record, cards: Sequence[str], samples: int | None, device: str = "") -> str:
+    """The call in Python that runs cards again; the dots stand for model, data and whatever else was given."""
+    more = f", samples={samples}" if samples is not None else ""
+    more += f", seed={record.seed}" + (f", device={json.dumps(device)}" if device else "")
+    return f"method_cards.run(..., cards={json.dumps(list(cards))}{more})"
 
 
 TIME_LIMIT = 3600.0
@@ -210,8 +227,10 @@ TIME_LIMIT = 3600.0
 
 
 def whole_rerun(record: Record) -> str:
-    """The command that repeats a run, with every option that decides what is measured."""
+    """The command, or the call in Python, that repeats a run, with every option that decides what is measured."""
     asked = record.asked or Asked(cards=tuple(record.cards) if PARTIAL in record.id else (), time_limit=TIME_LIMIT)
+    if asked.in_python:
+        return _call(record, asked.only or tuple(record.cards), asked.samples, record.device.partition(":")[0])
     options = [*_each("--card", asked.cards), *_each("--only", asked.only), *_each("--check", asked.checks)]
     options += ["--seed", str(record.seed)]
     options += ["--samples", str(asked.samples)] if asked.samples is not None else []

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from method_cards.check import Check, Context, Control, Need, Passes
 from method_cards.errors import CheckError
+from method_cards.fitness import probabilities
 from method_cards.lazy import torch
 from method_cards.measurement import Quantity, Yielded
 from method_cards.subject import preserved
@@ -15,7 +16,7 @@ from method_checks.attribution import controls
 from method_checks.attribution.controls import hygiene as hygiene_controls
 from method_checks.attribution.explainers import Explainer, resolve
 from method_checks.attribution.maps.similarity import is_constant
-from method_checks.attribution.networks.hygiene import Watched, audited, changed, probabilities, structure, unreached
+from method_checks.attribution.networks.hygiene import Watched, audited, changed, structure, unreached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

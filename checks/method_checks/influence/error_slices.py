@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from method_cards.adapters import refuse_unknown_classes
 from method_cards.check import Check, Context, Control, Passes
 from method_cards.lazy import torch
 from method_cards.measurement import Pictures, Quantity
@@ -141,7 +142,7 @@ class ErrorSlices(Check):
             Which examples are errors, then what the slices of one half are worth on the other.
 
         Raises:
-            CheckError: An output is NaN, or the model has no layer to find slices in.
+            CheckError: An output is NaN, a label is no class of the model, or the model has no layer to find slices in.
         """
         salt = context.number("halves").to_bytes(8, "big")
         features, predictions, confidences, errors = [], [], [], []
@@ -149,6 +150,7 @@ class ErrorSlices(Check):
         numbers: list[int] = []
         for batch in context.batches(self.data):
             inner, logits = representation(subject, batch, self.layer)
+            refuse_unknown_classes(batch.targets, logits.shape[1])
             chosen = inner if self.embedding == "representation" else gradient_at_prediction(inner, logits)
             features.append(chosen.numpy())
             predictions.append(logits.argmax(1).numpy())

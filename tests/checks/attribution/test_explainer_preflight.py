@@ -15,13 +15,14 @@ from method_cards import judge
 from method_cards.catalog import Catalog
 from method_cards.check import Context
 from method_cards.execution import Options, Silent, measure
+from method_cards.fitness import probabilities
 from method_cards.measurement import Measurements
 from method_cards.subject import Subject
 from method_cards.verdict import Outcome
 from method_checks.attribution import controls
 from method_checks.attribution.controls import hygiene as hygiene_controls
 from method_checks.attribution.explainer_preflight import ExplainerPreflight
-from method_checks.attribution.networks.hygiene import changed, probabilities, structure
+from method_checks.attribution.networks.hygiene import changed, structure
 from tests.helpers import scripted, step
 
 if TYPE_CHECKING:
@@ -301,6 +302,9 @@ def test_a_difference_is_relative_to_the_largest_number() -> None:
     other = torch.tensor([[1.5, 100.0], [1.5, 1.0], [0.0, 0.0]])
     assert changed(one, other, 0.01).tolist() == [False, True, False]
     assert changed(1e-9 * one, 1e-9 * other, 0.01).tolist() == [False, True, False]
+    rounded = torch.tensor([[1.0, 0.5]], dtype=torch.bfloat16)
+    assert changed(rounded, rounded * 1.03, 0.01).tolist() == [False], "a few roundings of bfloat16"
+    assert changed(rounded, rounded * 1.2, 0.01).tolist() == [True]
     assert probabilities(torch.tensor([[0.2, 0.8], [1.2, -0.2], [0.5, 0.6]])).tolist() == [True, False, False]
 
 

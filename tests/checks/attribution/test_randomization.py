@@ -327,6 +327,34 @@ def test_norm_layers_go_with_their_block() -> None:
     assert stages(*made("norm first"))[0].modules == ("0", "1")
 
 
+class Adapted(nn.Module):
+    """A linear layer beside low-rank weights, as own parameters or as layers named as PEFT names them."""
+
+    def __init__(self, out: int, peft: bool) -> None:
+        super().__init__()
+        self.base_layer, self.peft = nn.Linear(4, out), peft
+        if peft:
+            self.lora_A = nn.ModuleDict({"default": nn.Linear(4, 2, bias=False)})
+            self.lora_B = nn.ModuleDict({"default": nn.Linear(2, out, bias=False)})
+        else:
+            self.a, self.b = nn.Parameter(torch.randn(4, 2)), nn.Parameter(torch.randn(2, out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        low: Tensor = self.lora_B["default"](self.lora_A["default"](x)) if self.peft else x @ self.a @ self.b
+        return self.base_layer(x) + low  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("peft", [False, True])
+def test_the_last_layer_is_whole(peft: bool) -> None:
+    """The first stage holds all parts of a wrapped output layer: with one part random, the others would go on as trained."""
+    model = nn.Sequential(Adapted(4, peft), nn.ReLU(), Adapted(3, peft))
+    top, *others = stages(model, lambda: model(torch.zeros(1, 4)))
+    assert set(top.parameters) == {f"2.{name}" for name, _ in model[2].named_parameters()}
+    assert top.name == "2"
+    assert others
+    assert not any(name.startswith("2.") for stage in others for name in stage.parameters)
+
+
 def test_a_model_without_parameters_is_refused() -> None:
     """There is nothing to randomise."""
     with pytest.raises(CheckError, match="nothing to randomise"):

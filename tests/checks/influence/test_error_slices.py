@@ -156,6 +156,16 @@ def test_agrees_with_a_slow_implementation() -> None:
     assert np.mean(means) == pytest.approx(exact / pairs, abs=0.01)
 
 
+def test_a_label_that_is_no_class_is_refused() -> None:
+    """An example with such a label would count as an error of the model, whatever it predicts."""
+    inputs = torch.randn(40, 4)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    for other in (-100, 2):
+        subject = Subject("net", "tabular-classification", model, {"test": (inputs, torch.arange(40) % 2 * other)})
+        with pytest.raises(CheckError, match="targets go from"):
+            measured(subject)
+
+
 def test_the_p_value_is_that_of_permutations() -> None:
     """With one stratum it is SciPy's hypergeometric tail; with several, it is what permuting errors within them gives."""
     rng = np.random.default_rng(0)

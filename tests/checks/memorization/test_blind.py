@@ -237,6 +237,7 @@ def test_equal_inputs_have_equal_contents() -> None:
     for inputs in (
         torch.eye(3),
         torch.eye(3).reshape(3, 1, 1, 3).to(torch.bfloat16),
+        torch.eye(3).reshape(3, 1, 1, 3).permute(0, 3, 2, 1),
         {"a": torch.eye(3).bool(), "b": torch.zeros(3, 1)},
     ):
         subject = subject_of(inputs, "tabular-classification")

@@ -53,10 +53,11 @@ def impute(images: Tensor, removed: Tensor) -> Tensor:
     gaps = removed[:, None].expand_as(images)
     values, missing = images.float().flatten(0, 1), gaps.flatten(0, 1)
     together = max(LEAST, len(values) if images.is_cuda else TOGETHER // max(1, values[:1].numel()))
-    parts = zip(values.split(together), missing.split(together), strict=True)
+    found = torch.empty_like(values)
     with torch.backends.cudnn.flags(enabled=False):  # which would round to TensorFloat-32
         multiplied = _system(values)
-        found = torch.cat([_solved(part, there, multiplied) for part, there in parts])
+        for part, there, to in zip(*(each.split(together) for each in (values, missing, found)), strict=True):
+            to.copy_(_solved(part, there, multiplied))
     return torch.where(gaps, found.reshape(images.shape).to(images.dtype), images)
 
 

@@ -138,6 +138,8 @@ class Comparison:
     def of(cls, view: View, kinds: tuple[Kind, ...], share: float, scale: Scale) -> Comparison:
         """That of the examples of a view."""
         inside = foreground(view.features) if view.mask is None and "foreground" in kinds else view.mask
+        if inside is not None and inside.shape != view.content.shape:
+            inside = None  # tokens have many numbers each, and no background
         return cls(kinds, share, scale, view.mask, None if inside is None or bool(inside.all()) else inside)
 
     def together(self, maps: Tensor) -> int:

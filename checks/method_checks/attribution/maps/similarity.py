@@ -25,6 +25,10 @@ _SPREAD = 6364136223846793005
 practice."""
 
 
+_INFINITY = 0x7F800000 << 32
+"""The bits of infinity in single precision, where numbers are packed with their places."""
+
+
 @dataclass(frozen=True)
 class Ranked:
     """Maps, ready to be correlated with many others; make the reference maps' once.
@@ -50,8 +54,6 @@ def average_ranks(maps: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     values = maps.detach().reshape(len(maps), -1)
     chosen = None if mask is None else mask.expand(maps.shape).reshape(len(maps), -1)
-    if not values.shape[1]:
-        return torch.zeros_like(values, dtype=torch.float64)
     order, places = _placed(values if chosen is None else values.masked_fill(~chosen, torch.inf))
     ranks = torch.empty_like(values, dtype=torch.float64).scatter_(1, order, places.expand_as(values))
     return ranks if chosen is None else ranks.masked_fill(~chosen, 0.0)
@@ -65,8 +67,6 @@ def _placed(values: Tensor) -> tuple[Tensor, Tensor]:
     examples, positions = values.shape
     order, same = _ordered(values)
     places = torch.arange(1, positions + 1, dtype=torch.float64, device=values.device)[None]
-    if bool(same.any()):
-        same &= ~values.gather(1, order[:, 1:]).isinf()
     if not bool(same.any()):
         return order, places
     run = torch.nn.functional.pad(~same, (1, 0), value=True).reshape(-1).cumsum(0) - 1
@@ -77,10 +77,10 @@ def _placed(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _ordered(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each row's values lie in rising order, ``(row, position)``, and which of them, but for the first, equal the one before."""
+    """Where each row's values lie in rising order, ``(row, position)``, and which but the first equal the one before and are finite."""
     if values.dtype is not torch.float32 or values.device.type != "cpu":
         ordered, order = values.sort(dim=1, stable=True)
-        return order, ordered[:, 1:] == ordered[:, :-1]
+        return order, (ordered[:, 1:] == ordered[:, :-1]) & ordered[:, 1:].isfinite()
     # NumPy sorts whole numbers several times as fast as torch sorts numbers with their places: a number's bits, made to rise with
     # the number, go into the upper half of an integer, and its place into the lower one.
     bits = (values + 0.0).numpy().view(np.int32)  # + 0.0 makes -0.0 and 0.0 one value
@@ -88,7 +88,7 @@ def _ordered(values: Tensor) -> tuple[Tensor, Tensor]:
     packed <<= 32
     packed |= np.arange(values.shape[1])
     packed.sort(axis=1)
-    same = (packed[:, 1:] ^ packed[:, :-1]) >> 32 == 0
+    same = ((packed[:, 1:] ^ packed[:, :-1]) >> 32 == 0) & (packed[:, 1:] < _INFINITY)
     return torch.from_numpy(packed & 0xFFFFFFFF), torch.from_numpy(same)
 
 
@@ -100,15 +100,14 @@ def ranked(maps: Tensor, mask: Tensor | None = None) -> Ranked:
         mask: Positions that count, in the shape of the maps; all for None.
     """
     # Average ranks sum to n (n + 1) / 2 whatever the ties, in halves: centring is exact, a constant map exactly 0.
-    if mask is None and maps[:1].numel():
-        values = maps.detach().reshape(len(maps), -1)
-        order, places = _placed(values)  # without ties one row, so that little is computed before it is spread
-        found = unit(places - (values.shape[1] + 1) / 2)
-        units = torch.empty_like(values, dtype=torch.float64).scatter_(1, order, found.unit.expand_as(values))
-        return Ranked(units, found.constant.expand(len(maps)))
-    ranks = average_ranks(maps, mask)
-    weights = torch.ones_like(ranks) if mask is None else mask.expand(maps.shape).reshape(ranks.shape).double()
-    return unit((ranks - (weights.sum(1, keepdim=True) + 1) / 2) * weights)
+    if mask is not None:
+        weights = mask.expand(maps.shape).reshape(len(maps), -1).double()
+        return unit(average_ranks(maps, mask).sub_((weights.sum(1, keepdim=True) + 1) / 2).mul_(weights))
+    values = maps.detach().reshape(len(maps), -1)
+    order, places = _placed(values)  # without ties one row, so that little is computed before it is spread
+    found = unit(places - (values.shape[1] + 1) / 2)
+    units = torch.empty_like(values, dtype=torch.float64).scatter_(1, order, found.unit.expand_as(values))
+    return Ranked(units, found.constant.expand(len(maps)))
 
 
 def unit(vectors: Tensor) -> Ranked:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from method_cards.errors import CheckError
+from method_cards.fitness import ends_in_probability, operation
 from method_cards.lazy import torch
 from method_cards.subject import preserved
 from method_checks.attribution.explainers import CustomExplainer
@@ -28,25 +29,8 @@ OPERATIONS = (
 )  # fmt: skip
 """Activations and max-pooling, as autograd names what it records of them."""
 
-PROBABILITIES = ("Softmax", "Sigmoid")
-"""Operations that make probabilities of scores."""
-
-SHAPING = (
-    "Cat",
-    "Neg",
-    "Div",
-    "View",
-    "UnsafeView",
-    "Reshape",
-    "Squeeze",
-    "Unsqueeze",
-    "Select",
-    "Slice",
-    "Clone",
-    "ToCopy",
-    "T",
-)
-"""Operations that only rearrange scores, or halve and negate the one logit of a binary model."""
+ROUNDINGS = 8
+"""How many roundings of the largest number two ways to compute the same may differ by."""
 
 _MODULES = ("torch.nn.modules.activation", "torch.nn.modules.pooling")
 
@@ -127,8 +111,10 @@ def changed(one: Tensor, other: Tensor, tolerance: float) -> Tensor:
         tolerance: The share.
 
     Returns:
-        ``(batch,)`` bool; False where all numbers are zero.
+        ``(batch,)`` bool; False where all numbers are zero. In half precision, what rounding alone makes is no difference.
     """
+    if one.is_floating_point():
+        tolerance = max(tolerance, ROUNDINGS * torch.finfo(one.dtype).eps)
     first, second = one.double().flatten(1), other.double().flatten(1)
     largest = torch.maximum(first.abs().amax(1), second.abs().amax(1))
     return (first - second).abs().amax(1) > tolerance * largest
@@ -141,11 +127,6 @@ def unreached(view: View) -> Tensor:
     except CheckError:
         return torch.ones(len(view.features), dtype=torch.bool, device=view.features.device)
     return ~torch.isfinite(found).all(1) | (found == 0).all(1)
-
-
-def probabilities(logits: Tensor, tolerance: float = 1e-4) -> Tensor:
-    """Rows that are not negative and sum to one: scores after a softmax, ``(batch,)`` bool."""
-    return (logits >= 0).all(1) & ((logits.double().sum(1) - 1).abs() <= tolerance)
 
 
 def structure(view: View) -> Structure:
@@ -170,8 +151,8 @@ def structure(view: View) -> Structure:
             stack.callback(module.register_forward_hook(after).remove)
         leaf = view.features[:2].detach().clone().requires_grad_()
         logits = view.outputs(leaf, view.rows[:2])
-    hidden = [node for node in _recorded(logits.grad_fn, []) if node not in made and _named(node, OPERATIONS)]
-    last = _ends_in_probability(logits.grad_fn)
+    hidden = [node for node in _recorded(logits.grad_fn, []) if node not in made and operation(node) in OPERATIONS]
+    last = bool(ends_in_probability(logits.grad_fn))
     return Structure(
         reused=sum(count > 1 for count in calls.values()),
         hidden=len(hidden),
@@ -228,17 +209,6 @@ def _recorded(start: Any, stops: list[Any]) -> list[Any]:
         found.append(node)
         waiting.extend(parent for parent, _ in node.next_functions)
     return found
-
-
-def _named(node: Any, names: tuple[str, ...]) -> bool:
-    kind = node.name().partition("Backward")[0]
-    return kind.removesuffix("Kernel") in names
-
-
-def _ends_in_probability(node: Any) -> bool:
-    while node is not None and _named(node, SHAPING):
-        node = next((parent for parent, _ in node.next_functions if parent is not None), None)
-    return node is not None and _named(node, PROBABILITIES)
 
 
 def _hooks(model: nn.Module) -> int:

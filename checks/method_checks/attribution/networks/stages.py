@@ -69,7 +69,8 @@ def stages(
     as a module (the output projection inside ``nn.MultiheadAttention``) follows the one registered before it;
     parameters of the network itself (class token, position embedding) come where it starts. A parameter that several
     layers share belongs to the one nearest the output, so that no stage leaves trained values in a layer that it
-    covers. Norm layers go with their neighbour in the same block.
+    covers. Norm layers go with their neighbour in the same block. The last layer is whole: where it is a part of a
+    wrapped one (a base layer beside its low-rank adapters), the other parts belong to it.
 
     Args:
         model: The network, which is not changed.
@@ -82,7 +83,7 @@ def stages(
     Raises:
         CheckError: The network has no parameters.
     """
-    found = _joined(_layers(model, _executed(model, call_once)))
+    found = _whole(_joined(_layers(model, _executed(model, call_once))), dict(model.named_modules()))
     if not found:
         raise CheckError("the model has no parameters: there is nothing to randomise")
     cuts = _borders(found, layers) if layers else _blocks(found, most)
@@ -153,6 +154,33 @@ def _joined(layers: list[_Layer]) -> list[_Layer]:
             waiting = []
             found.append(layer)
     return found
+
+
+def _whole(layers: list[_Layer], modules: dict[str, nn.Module]) -> list[_Layer]:
+    """Layers, the last one with all that is in the wrapper around it: with new values in one part, the other parts would go on alone."""
+    if not layers:
+        return layers
+    path = layers[-1].path
+    wrappers = [modules[".".join(path[:depth])] for depth in range(1, len(path))]
+    depth = next((depth for depth, module in enumerate(wrappers, start=1) if _wraps(module)), None)
+    if depth is None:
+        return layers
+    inside = [layer for layer in layers if layer.within(path[:depth])]
+    if inside != layers[-len(inside) :]:
+        return layers
+    parts = [
+        [item for layer in inside for item in getattr(layer, name)] for name in ("modules", "parameters", "buffers")
+    ]
+    return [*layers[: -len(inside)], _Layer(".".join(path[:depth]), False, *parts)]
+
+
+def _wraps(module: nn.Module) -> bool:
+    """Whether it adds weights to those of one layer: a layer beside weights of its own, or beside adapters as PEFT names them."""
+    children = dict(module.named_children())
+    own = any(True for _ in module.parameters(recurse=False))
+    return "base_layer" in children or (
+        own and len(children) == 1 and not list(next(iter(children.values())).children())
+    )
 
 
 def _shared(a: _Layer, b: _Layer) -> int:

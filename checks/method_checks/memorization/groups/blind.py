@@ -109,7 +109,7 @@ def contents_of(subject: Subject, batch: Batch) -> list[bytes]:
     values = [
         part.cpu().to(torch.float64 if part.is_floating_point() else torch.int64) for part in _parts(batch.inputs)
     ]
-    parts = [part.contiguous().view(torch.uint8).reshape(len(batch), -1).numpy() for part in values]
+    parts = [part.reshape(len(batch), -1).numpy() for part in values]
     return [b"".join(part[row].tobytes() for part in parts) for row in range(len(batch))]
 
 
