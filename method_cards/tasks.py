@@ -67,7 +67,7 @@ def inferred(
     except Exception as error:
         raise InputError(
             f'the model cannot be called with examples of the split "{split.name}": {type(error).__name__}: {error}'
-            f"{uncallable(model, encoded)}"
+            f"{uncallable(model, encoded, error)}"
         ) from error
     shape = tuple(output.shape)
     if _is_text(inputs, encoded):
