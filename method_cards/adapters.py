@@ -154,7 +154,12 @@ class TextAdapter(Adapter):
             return inputs
         if self.tokenizer is None:
             return super().encode(inputs)
-        encoded = self.tokenizer(inputs, padding=True, truncation=True, return_tensors="pt")
+        try:
+            encoded = self.tokenizer(inputs, padding=True, truncation=True, return_tensors="pt")
+        except Exception as error:  # a person's own code, or one without a padding token
+            raise InputError(
+                f"the tokenizer cannot encode {len(inputs)} texts: {type(error).__name__}: {error}"
+            ) from error
         return dict(encoded)
 
     def features(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:

@@ -68,7 +68,7 @@ def unfit(subject: Subject) -> str:
         except Exception as error:  # noqa: BLE001  (whatever a person's model raises)
             return (
                 f'the model cannot be called with {len(places)} examples of the split "{name}" ({_shapes(inputs)}): '
-                f"{type(error).__name__}: {error}{uncallable(subject.model, inputs)}"
+                f"{type(error).__name__}: {error}{uncallable(subject.model, inputs, error)}"
             )
         return _unfit_classifier(subject, name, inputs, places) if subject.task in CLASSIFICATION else ""
 
@@ -154,7 +154,7 @@ def _shapes(inputs: Tensor | dict[str, Tensor]) -> str:
     return ", ".join(f"{name} {part.dtype} {tuple(part.shape)}".strip() for name, part in named.items())
 
 
-def uncallable(model: nn.Module, inputs: Tensor | dict[str, Tensor]) -> str:
+def uncallable(model: nn.Module, inputs: Tensor | dict[str, Tensor], error: Exception) -> str:
     """A hint where it can be seen why a model cannot be called with these inputs; empty elsewhere."""
     parts = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
     given = {part.dtype for part in parts if part.is_floating_point()} or {part.dtype for part in parts}
@@ -164,9 +164,9 @@ def uncallable(model: nn.Module, inputs: Tensor | dict[str, Tensor]) -> str:
             f"; it was called with one dictionary, since its forward has no parameters called {', '.join(inputs)}: rename them, or leave "
             "out what it does not take"
         )
-    is_other = len(given) == 1 and len(own) == 1 and given != own
-    return (
-        f"; its parameters are {own.pop()} and its inputs {given.pop()}: convert the data, or the model"
-        if is_other
-        else ""
-    )
+    is_type = isinstance(error, RuntimeError) and "type" in str(
+        error
+    )  # token ids are of another type, too, and rightly
+    if not is_type or len(given) != 1 or len(own) != 1 or given == own:
+        return ""
+    return f"; its parameters are {own.pop()} and its inputs {given.pop()}: convert the data, or the model"

@@ -67,7 +67,7 @@ def inferred(
     except Exception as error:
         raise InputError(
             f'the model cannot be called with examples of the split "{split.name}": {type(error).__name__}: {error}'
-            f"{uncallable(model, encoded)}"
+            f"{uncallable(model, encoded, error)}"
         ) from error
     shape = tuple(output.shape)
     if _is_text(inputs, encoded):
@@ -177,6 +177,8 @@ def _instead(subject: Subject) -> str:
         likely = inferred(subject.model, subject.split(name), subject.classes, subject.tokenizer)
     except InputError:
         return f"name the task that fits, of {', '.join(TASKS)}, or mend the model or the data"
+    if likely == subject.task:
+        return "mend the model or the data"
     return f"it looks like {likely}; name that, or mend the model or the data"
 
 

@@ -181,7 +181,7 @@ def test_the_readme_counts_right() -> None:
 @pytest.mark.parametrize("page", DECISIONS, ids=named)
 def test_a_decision_has_its_three_parts(page: Path) -> None:
     """Context, decision, consequences, in this order; its number is that of its file, and the index has it."""
-    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"\A---\n.*?\n---\n\n", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert re.fullmatch(
         r"# (\d+) · .+\n\n\*\*Context\.\*\*.+\*\*Decision\.\*\*.+\*\*Consequences\.\*\*.+", text, re.DOTALL
     )

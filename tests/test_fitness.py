@@ -120,6 +120,14 @@ def test_names_that_forward_lacks_are_told() -> None:
     assert "its forward has no parameters called x, kind: rename them" in found(Changed(), inputs)
 
 
+def test_token_ids_are_of_the_right_type() -> None:
+    """Token ids beyond the vocabulary are told as what they are, without the advice to convert them."""
+    inputs = {"input_ids": torch.full((40, 3), 9), "attention_mask": torch.ones(40, 3, dtype=torch.long)}
+    said = found(Pooled(masked=True), inputs, "text-classification")
+    assert "IndexError: index out of range" in said
+    assert "convert" not in said
+
+
 def test_every_split_is_looked_at() -> None:
     """A split whose examples cannot be read is refused, be it the last."""
     data = {"train": (ROWS, CLASSES), "test": [(ROWS[0], 0, 1)] * 40}

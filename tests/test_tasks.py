@@ -89,6 +89,18 @@ def test_texts_are_told_by_their_tokenizer() -> None:
         inferred(model, split)
 
 
+def test_texts_that_the_tokenizer_cannot_encode_are_refused() -> None:
+    """A tokenizer that raises, such as one without a padding token, is an input error and no traceback."""
+
+    def unpadded(texts: list[str], **_: Any) -> dict[str, Tensor]:
+        raise ValueError("the tokenizer does not have a padding token")
+
+    with pytest.raises(
+        InputError, match=r"cannot encode 2 texts: ValueError: the tokenizer does not have a padding token"
+    ):
+        inferred(nn.Linear(2, 2).eval(), Split("test", (["a", "b c"], [0, 1])), tokenizer=unpadded)
+
+
 def test_names_of_classes_settle_what_the_data_leaves_open() -> None:
     """Images to seven numbers, with five classes in the data, may be features; with seven names they are classes."""
     model = built(flat(7), IMAGES)
@@ -178,7 +190,7 @@ CONTRADICTED = [
         torch.rand(40, 6),
         (),
         "is torch.int64: numbers of classes",
-        "mend the model",
+        "logits: mend the model",
     ),
     ("text-classification", Words(nn.Linear(4, 20)), TOKENS, (), "(2, 6, 20); class", "it looks like text-generation"),
     ("text-generation", built(Words(flat(5)), TOKENS), TOKENS, (), "(2, 5), not (batch, token, vocab", "text-class"),

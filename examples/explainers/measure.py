@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import yaml
+from chosen import parameters
 
 from method_cards.catalog import Catalog
 from method_cards.engine import run_project
@@ -33,13 +34,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "table": {"task": "tabular-classification", "data": "table"},
 }
 
-LIMIT = 300
+LIMIT = 3600
 """Seconds after which a check is given up."""
-
-SETTINGS: dict[str, dict[str, Any]] = {
-    "captum": {"name": "Saliency", "arguments": {"abs": False}},
-}
-"""Explainers that cannot do without a parameter."""
 
 
 def project(cards: list[str]) -> dict[str, Any]:
@@ -52,7 +48,7 @@ def project(cards: list[str]) -> dict[str, Any]:
                 "model": f"subjects.py:{model}",
                 "train": f"subjects.py:train_{model}",
                 "data": {split: f"subjects.py:{given['data']}_{split}" for split in ("train", "test")},
-                "explainer": {"method": method, **SETTINGS.get(method, {})},
+                "explainer": {"method": method, **parameters(model, method)},
                 "cards": cards,
             }
     return {"schema_version": 1, "samples": 128, "subjects": subjects}

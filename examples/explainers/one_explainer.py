@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import names
+from chosen import parameters
 from names import MODELS
 
 from method_checks.attribution.explainers import METHODS
@@ -61,7 +62,20 @@ def counts(entries: Sequence[Entry]) -> list[str]:
         if found:
             open_ = sum(found.count(outcome) for outcome in ("inconclusive", "invalid", "errored"))
             lines.append(f"| {title} | {found.count('failed')} | {open_} | {found.count('passed')} |")
-    return [*lines, ""]
+    return [*lines, "", *not_by_default(entries[0]["explainer"])]
+
+
+def not_by_default(explainer: str) -> list[str]:
+    """With which parameters it was measured on a model, where these are not the defaults."""
+    where: dict[str, list[str]] = {}
+    for model, title in MODELS.items():
+        if given := parameters(model, explainer):
+            told = ", ".join(f"`{key}: {value}`" for key, value in given.items())
+            where.setdefault(told, []).append(f"{title[0].lower()}{title[1:]}")
+    return [
+        f"Parameters that are not the defaults: {told}{'' if len(titles) == len(MODELS) else ' on ' + '; '.join(titles)}.\n"
+        for told, titles in where.items()
+    ]
 
 
 def table(entries: Sequence[Entry]) -> str:

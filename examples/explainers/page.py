@@ -47,8 +47,9 @@ hide: [navigation, toc]
 # Every explainer against every check
 
 Each mark is one run of one check on one model and one explanation method, as `method-cards run` makes it: 128 examples unless the card
-asks for more, seed 0, one thread, with the bounds of the cards. **The name of a method leads to its numbers**; the name of a row leads to
-what the card demands, and to how often the check is right on subjects with a known answer.
+asks for more, seed 0, one thread, with the bounds of the cards. Parameters are the defaults, but for those that the page of a method names.
+**The name of a method leads to its numbers**; the name of a row leads to what the card demands, and to how often the check is right on
+subjects with a known answer.
 
 <ul class="mc-key"><li><i class=p></i> passed<li><i class=f></i> failed<li><i class=o></i> inconclusive
 <li><i class=i></i> invalid: a condition of the check does not hold<li><i class=e></i> errored: could not be measured
