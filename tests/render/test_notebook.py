@@ -58,7 +58,7 @@ def build():
     return torch.nn.Identity().eval()
 
 def test():
-    inputs = torch.eye(2).repeat(100, 1)
+    inputs = 3 * torch.eye(2).repeat(100, 1)
     return inputs, inputs.argmax(1)
 """
 
@@ -290,7 +290,7 @@ def test_unknown_name_is_an_input_error(tmp_path: Path, card_data: dict[str, Any
 LIVE = """
 import torch
 import method_cards
-inputs = torch.eye(2).repeat(100, 1)
+inputs = 3 * torch.eye(2).repeat(100, 1)
 cards = ["integrated-gradients/completeness", "integrated-gradients/report-settings"]
 record = method_cards.run(
     torch.nn.Linear(2, 2).eval(), {"test": (inputs, inputs.argmax(1))}, cards, explainer="integrated-gradients", samples=32
