@@ -78,7 +78,7 @@ class MethodCardsPlugin(BasePlugin[Options]):  # type: ignore[no-untyped-call]  
     @event_priority(100)  # before anything else changes the page
     def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG002
         """Put the HTML of generated pages back."""
-        found = self._blocks.get(page.file.src_uri)
+        found = self._blocks.pop(page.file.src_uri, None)  # a large site would hold all of it twice
         if not found:
             return html
         page.present_anchor_ids = (page.present_anchor_ids or set()) | blocks.anchors(found)

@@ -68,10 +68,10 @@ def counts(entries: Sequence[Entry]) -> list[str]:
 def not_by_default(explainer: str) -> list[str]:
     """With which parameters it was measured on a model, where these are not the defaults."""
     where: dict[str, list[str]] = {}
-    for model, title in MODELS.items():
+    for model in MODELS:
         if given := parameters(model, explainer):
             told = ", ".join(f"`{key}: {value}`" for key, value in given.items())
-            where.setdefault(told, []).append(f"{title[0].lower()}{title[1:]}")
+            where.setdefault(told, []).append(names.model(model))
     return [
         f"Parameters that are not the defaults: {told}{'' if len(titles) == len(MODELS) else ' on ' + '; '.join(titles)}.\n"
         for told, titles in where.items()

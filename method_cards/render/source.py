@@ -61,9 +61,7 @@ class Source:
     def views(self) -> tuple[View, ...]:
         """Each subject with what was decided about it, by name."""
         runs: dict[str, list[tuple[Record, Path]]] = {}
-        oldest_first = sorted(
-            self.records, key=lambda pair: pair[0].started
-        )  # of one moment, in the order of their ids
+        oldest_first = sorted(self.records, key=lambda pair: pair[0].started)  # of one moment: as they are read
         for kept, folder in reversed(oldest_first):
             runs.setdefault(kept.subject.id, []).append((kept, folder))
         return tuple(self._view(runs[subject]) for subject in sorted(runs))
